@@ -1,0 +1,25 @@
+"""Rules over the run's pinned tables: findings, scorecards, gates; Great Expectations judges."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, PartitionedAssetTimetable, task
+from medlake_assets import DEFAULTS, PERSON, QUALITY, TAGS, data_date
+
+with DAG(
+    dag_id="check",
+    dag_display_name="质控 check",
+    schedule=PartitionedAssetTimetable(assets=PERSON),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULTS,
+    tags=TAGS,
+    doc_md=__doc__,
+):
+
+    @task(task_id="check", outlets=[QUALITY])
+    def check_quality(partition_key: str | None = None) -> dict[str, object]:
+        from quality import check
+
+        return check(data_date(partition_key))
+
+    check_quality()

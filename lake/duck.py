@@ -1,0 +1,52 @@
+"""DuckDB connections with the platform's limits, and views on pinned Delta versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+
+from lake import tables
+from lake.settings import settings
+
+
+def connect(
+    database: Path | str | None = None,
+    *,
+    threads: int | None = None,
+    memory: str | None = None,
+    read_only: bool = False,
+) -> duckdb.DuckDBPyConnection:
+    """Open DuckDB (in memory without ``database``): UTC, bounded memory, spill folder under home."""
+    s = settings()
+    spill = s.home / "tmp" / "duckdb"
+    spill.mkdir(parents=True, exist_ok=True)
+    connection = duckdb.connect(
+        str(database) if database else ":memory:",
+        read_only=read_only,
+        config={
+            "threads": threads or s.duckdb_threads,
+            "memory_limit": memory or s.duckdb_memory,
+            "temp_directory": str(spill),
+            "preserve_insertion_order": False,
+            "autoinstall_known_extensions": False,
+        },
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def create_views(connection: duckdb.DuckDBPyConnection, versions: Mapping[str, int]) -> None:
+    """Make the view ``silver.patient`` for ``silver/patient`` and so on, each at exactly the given version.
+
+    A view over a two-part name only: bronze and quarantine tables (three parts) are not for building.
+    """
+    for name, at in sorted(versions.items()):
+        schema, _, table = name.partition("/")
+        if not table or "/" in table:
+            continue
+        connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+        connection.execute(
+            f'CREATE OR REPLACE VIEW "{schema}"."{table}" AS SELECT * FROM {tables.scan_sql(name, at)}'
+        )

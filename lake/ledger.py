@@ -1,0 +1,268 @@
+"""The batch ledger: a batch balances or fails, and nothing of it is visible before its line commits.
+
+Life of a batch: ``begin`` (pins the versions of the tables it will write) -> the room writes bronze, quarantine
+and silver -> ``commit`` (checks every line, then publishes the new versions in one SQL transaction) or ``undo``
+(brings every table back to its pinned version). A killed batch stays ``open``: ``open_batches`` finds it, and
+its feed must finish or undo it before the next one begins.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.engine import Connection
+
+from lake import ops, tables
+from lake.errors import MedlakeError
+from lake.log import logger
+
+_log = logger("lake")
+
+
+@dataclass(frozen=True)
+class Line:
+    """What became of one file's records for one table. All four are row counts."""
+
+    table_name: str
+    org_code: str
+    source_file: str
+    received: int
+    loaded: int
+    duplicate: int
+    quarantined: int
+
+    @property
+    def balances(self) -> bool:
+        return self.received == self.loaded + self.duplicate + self.quarantined
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One delivery of a feed; ``pinned`` maps each table it writes to the version before (-1: none yet)."""
+
+    batch_id: str
+    feed: str
+    data_date: date
+    state: str
+    received_at: datetime
+    pinned: dict[str, int]
+
+
+def _batch(row: Any) -> Batch:
+    at = row.received_at if row.received_at.tzinfo else row.received_at.replace(tzinfo=UTC)
+    return Batch(row.batch_id, row.feed, row.data_date, row.state, at, json.loads(row.pinned))
+
+
+def get(batch_id: str) -> Batch | None:
+    with ops.engine().begin() as connection:
+        row = connection.execute(select(ops.batch).where(ops.batch.c.batch_id == batch_id)).one_or_none()
+    return _batch(row) if row else None
+
+
+def open_batches(feed: str) -> list[Batch]:
+    """Batches of a feed that were begun and neither committed nor undone (their task was killed)."""
+    query = select(ops.batch).where(ops.batch.c.feed == feed, ops.batch.c.state == "open")
+    with ops.engine().begin() as connection:
+        return [_batch(row) for row in connection.execute(query.order_by(ops.batch.c.received_at))]
+
+
+def begin(
+    batch_id: str,
+    feed: str,
+    data_date: date,
+    *,
+    contract_version: str,
+    writes: Iterable[str],
+    received_at: datetime | None = None,
+    files: Iterable[Mapping[str, Any]] = (),
+) -> Batch:
+    """Open a batch, or take up the one of the same id that was killed.
+
+    A delivery whose batch was undone is tried again under the next attempt's id (``<batch_id>.2``): the Delta
+    transactions of the undone attempt stay in the tables' logs and must not be taken for this one's.
+
+    Args:
+        batch_id: deterministic over what is delivered, so the same delivery is the same batch.
+        writes: tables that the batch may write.
+        files: rows of ``landing_file`` without ``batch_id`` and ``received_at``.
+
+    Returns:
+        the batch; its state is ``committed`` when the delivery is already in, and there is nothing to do.
+    """
+    now = received_at or datetime.now(UTC)
+    with ops.engine().begin() as connection:
+        attempts = select(ops.batch).where(
+            (ops.batch.c.batch_id == batch_id) | ops.batch.c.batch_id.like(f"{batch_id}.%")
+        )
+        found = connection.execute(attempts).all()
+        for row in found:
+            if row.state in ("open", "committed"):
+                return _batch(row)
+        if found:
+            batch_id = f"{batch_id}.{len(found) + 1}"
+        pinned = {name: tables.version(name) if tables.exists(name) else -1 for name in sorted(set(writes))}
+        values = {
+            "feed": feed,
+            "data_date": data_date,
+            "state": "open",
+            "received_at": now,
+            "contract_version": contract_version,
+            "pinned": json.dumps(pinned),
+            "reason": None,
+        }
+        connection.execute(insert(ops.batch).values(batch_id=batch_id, **values))
+        rows = [dict(f) | {"batch_id": batch_id, "received_at": now} for f in files]
+        if rows:
+            connection.execute(insert(ops.landing_file), rows)
+    return Batch(batch_id, feed, data_date, "open", now, pinned)
+
+
+def known_files(feed: str, sha256: Iterable[str]) -> dict[tuple[str, str], tuple[str, str]]:
+    """Files of committed batches among the given hashes: (sha256, org_code) -> (batch_id, landing path)."""
+    wanted = list(sha256)
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    with ops.engine().begin() as connection:
+        for start in range(0, len(wanted), 500):
+            query = (
+                select(ops.landing_file)
+                .join(ops.batch, ops.batch.c.batch_id == ops.landing_file.c.batch_id)
+                .where(
+                    ops.landing_file.c.feed == feed,
+                    ops.batch.c.state == "committed",
+                    ops.landing_file.c.sha256.in_(wanted[start : start + 500]),
+                )
+            )
+            for row in connection.execute(query):
+                found[(row.sha256, row.org_code)] = (row.batch_id, row.path)
+    return found
+
+
+def files_of(batch_id: str) -> list[dict[str, Any]]:
+    """The landing files of a batch."""
+    query = select(ops.landing_file).where(ops.landing_file.c.batch_id == batch_id)
+    with ops.engine().begin() as connection:
+        return [dict(row._mapping) for row in connection.execute(query.order_by(ops.landing_file.c.path))]
+
+
+def lines_of(batch_id: str) -> list[Line]:
+    query = select(ops.ledger_line).where(ops.ledger_line.c.batch_id == batch_id)
+    with ops.engine().begin() as connection:
+        rows = connection.execute(query).all()
+    return [
+        Line(r.table_name, r.org_code, r.source_file, r.received, r.loaded, r.duplicate, r.quarantined)
+        for r in rows
+    ]
+
+
+def set_visible(connection: Connection, name: str, at: int, batch_id: str | None) -> None:
+    """Let readers see a table at a version; part of the caller's SQL transaction."""
+    changed = connection.execute(
+        update(ops.visible_version)
+        .where(ops.visible_version.c.table_name == name)
+        .values(version=at, batch_id=batch_id)
+    )
+    if changed.rowcount == 0:
+        connection.execute(insert(ops.visible_version).values(table_name=name, version=at, batch_id=batch_id))
+
+
+def commit(batch: Batch, lines: Iterable[Line]) -> dict[str, int]:
+    """Check every line and make the batch visible, in one SQL transaction. Returns its totals.
+
+    Raises:
+        MedlakeError: E105, a line does not balance; every table is back at its pinned version.
+    """
+    kept = list(lines)
+    total = {
+        k: sum(getattr(line, k) for line in kept) for k in ("received", "loaded", "duplicate", "quarantined")
+    }
+    if not all(line.balances for line in kept):
+        undo(batch, reason="E105")
+        raise MedlakeError("E105", batch_id=batch.batch_id, **total)
+    written = {name: tables.version(name) for name in batch.pinned if tables.exists(name)}
+    with ops.engine().begin() as connection:
+        connection.execute(delete(ops.ledger_line).where(ops.ledger_line.c.batch_id == batch.batch_id))
+        if kept:
+            connection.execute(
+                insert(ops.ledger_line), [{"batch_id": batch.batch_id} | line.__dict__ for line in kept]
+            )
+        for name, at in written.items():
+            set_visible(connection, name, at, batch.batch_id)
+        connection.execute(
+            update(ops.batch)
+            .where(ops.batch.c.batch_id == batch.batch_id)
+            .values(state="committed", committed_at=datetime.now(UTC))
+        )
+    _log.info("batch_committed", batch_id=batch.batch_id, feed=batch.feed, data_date=batch.data_date, **total)
+    return total
+
+
+def undo(batch: Batch, *, reason: str) -> None:
+    """Bring every table of an uncommitted batch back to where it was, and close the batch as ``undone``."""
+    for name, at in batch.pinned.items():
+        if not tables.exists(name):
+            continue
+        if at < 0:
+            tables.drop(name)
+        else:
+            tables.restore(name, at)
+    with ops.engine().begin() as connection:
+        for name, at in batch.pinned.items():
+            if at >= 0 and tables.exists(name):
+                set_visible(connection, name, tables.version(name), None)
+        connection.execute(
+            update(ops.batch)
+            .where(ops.batch.c.batch_id == batch.batch_id)
+            .values(state="undone", reason=reason)
+        )
+    _log.error(
+        "batch_undone", batch_id=batch.batch_id, feed=batch.feed, data_date=batch.data_date, reason=reason
+    )
+
+
+def visible(prefix: str = "silver/") -> dict[str, int]:
+    """The versions that readers may see, by table."""
+    query = select(ops.visible_version).where(ops.visible_version.c.table_name.like(prefix + "%"))
+    with ops.engine().begin() as connection:
+        return {row.table_name: row.version for row in connection.execute(query)}
+
+
+def totals(data_date: date | None = None) -> dict[str, int]:
+    """Received, loaded, duplicate and quarantined rows of all committed batches (of one delivery date)."""
+    names = ("received", "loaded", "duplicate", "quarantined")
+    line, head = ops.ledger_line.c, ops.batch.c
+    query = (
+        select(*[func.coalesce(func.sum(line[n]), 0) for n in names])
+        .select_from(ops.ledger_line.join(ops.batch, head.batch_id == line.batch_id))
+        .where(head.state == "committed")
+    )
+    if data_date is not None:
+        query = query.where(head.data_date == data_date)
+    with ops.engine().begin() as connection:
+        row = connection.execute(query).one()
+    return {name: int(value) for name, value in zip(names, row, strict=True)}
+
+
+def by_feed() -> list[dict[str, Any]]:
+    """One row per feed and delivery date: batches and the four counts of committed ones, undone batches."""
+    line, head = ops.ledger_line.c, ops.batch.c
+    names = ("received", "loaded", "duplicate", "quarantined")
+    query = (
+        select(
+            head.feed,
+            head.data_date,
+            head.state,
+            func.count(func.distinct(head.batch_id)).label("batches"),
+            func.max(head.committed_at).label("committed_at"),
+            *[func.coalesce(func.sum(line[n]), 0).label(n) for n in names],
+        )
+        .select_from(ops.batch.outerjoin(ops.ledger_line, head.batch_id == line.batch_id))
+        .group_by(head.feed, head.data_date, head.state)
+        .order_by(head.data_date.desc(), head.feed)
+    )
+    with ops.engine().begin() as connection:
+        return [dict(row._mapping) for row in connection.execute(query)]

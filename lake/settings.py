@@ -1,0 +1,113 @@
+"""Every setting of the platform, in one list. Each reads the environment variable ``MEDLAKE_<NAME>``."""
+
+from __future__ import annotations
+
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+
+
+class Settings(BaseSettings):
+    """Settings of one installation; the defaults are the embedded demo on this machine.
+
+    Folders that are not set follow ``home``, so all state lies under one folder.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MEDLAKE_", env_file=None, extra="ignore")
+
+    # where things lie
+    home: Path = Field(PROJECT_ROOT / "var", description="All state of the platform / 平台全部状态所在目录")
+    sources: Path | None = Field(None, description="Drop folder of the source systems / 源系统投递目录")
+    truth: Path | None = Field(None, description="What only evaluation may read / 仅评估可读的真值")
+    samples: Path = Field(
+        PROJECT_ROOT.parent / "shared" / "samples", description="Real sample inputs / 真实样例"
+    )
+    standards: Path = Field(
+        PROJECT_ROOT.parent / "shared" / "standards", description="Schemas of standards / 标准模式文件"
+    )
+    ops_database: str | None = Field(
+        None, description="SQLAlchemy URL of the operational database; SQLite under home if unset / 操作库"
+    )
+
+    # who delivers
+    default_org_code: str = Field("H001", description="Institution of a file that names none / 缺省机构")
+
+    # the demo
+    demo_residents: int = Field(20_000, ge=200, description="Residents of the simulated city / 演示居民数")
+    demo_days: int = Field(3, ge=1, le=60, description="Daily deliveries after the history / 演示天数")
+    demo_history_years: int = Field(3, ge=1, le=10, description="Years of history / 历史年数")
+    demo_end_date: date = Field(date(2026, 11, 20), description="Last simulated day / 演示最后一天")
+    demo_seed: int = Field(20261122, description="Seed of the simulated city / 随机种子")
+
+    # servers, all on loopback
+    host: str = Field("127.0.0.1", description="Address every server binds / 监听地址")
+    airflow_port: int = Field(8080, description="Airflow / 调度")
+    superset_port: int = Field(8088, description="Superset, the wall / 大屏")
+    portal_port: int = Field(8300, description="Portal, the quality page / 门户与质控页")
+
+    # engine limits
+    duckdb_threads: int = Field(2, ge=1, description="Threads of one DuckDB connection / 线程数")
+    duckdb_memory: str = Field("1500MB", description="Memory limit of one DuckDB connection / 内存上限")
+    batch_max_bytes: int = Field(
+        512 * 1024 * 1024, ge=1024, description="A larger delivery is split into several batches / 单批上限"
+    )
+    serving_keep: int = Field(2, ge=1, description="Old serving files kept beside the current / 保留旧服务库")
+
+    @property
+    def project_root(self) -> Path:
+        return PROJECT_ROOT
+
+    @property
+    def seeds_dir(self) -> Path:
+        return PROJECT_ROOT / "dbt" / "seeds"
+
+    @property
+    def sources_dir(self) -> Path:
+        return self.sources or self.home / "sources"
+
+    @property
+    def truth_dir(self) -> Path:
+        return self.truth or self.home / "truth"
+
+    @property
+    def samples_dir(self) -> Path:
+        return self.samples
+
+    @property
+    def standards_dir(self) -> Path:
+        return self.standards
+
+    @property
+    def landing_dir(self) -> Path:
+        return self.home / "landing"
+
+    @property
+    def lake_dir(self) -> Path:
+        return self.home / "lake"
+
+    @property
+    def serving_dir(self) -> Path:
+        return self.home / "serving"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def secrets_dir(self) -> Path:
+        return self.home / "secrets"
+
+    @property
+    def ops_url(self) -> str:
+        return self.ops_database or f"sqlite:///{self.home / 'ops' / 'medlake.db'}"
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process; ``settings.cache_clear()`` after changing the environment (tests)."""
+    return Settings()  # type: ignore[call-arg]

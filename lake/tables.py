@@ -1,0 +1,219 @@
+"""Delta tables by name (``silver/person``, ``bronze/his/patient``): create, append, merge, and the one way DuckDB reads them.
+
+Never deletion vectors, never column mapping, instants tz-aware UTC: then a table is exactly its Parquet files,
+and DuckDB reads those without an extension. A write may carry ``txn=(app_id, number)``: a Delta application
+transaction, so that a step which is killed and run again skips what it has already written.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from lake.errors import MedlakeError
+from lake.settings import settings
+
+Data: TypeAlias = pa.Table | pa.RecordBatchReader
+Txn: TypeAlias = tuple[str, int]
+
+_ATTEMPTS = 8
+_DUCK_TYPES = {
+    "string": "VARCHAR",
+    "long": "BIGINT",
+    "integer": "INTEGER",
+    "short": "SMALLINT",
+    "byte": "TINYINT",
+    "double": "DOUBLE",
+    "float": "FLOAT",
+    "boolean": "BOOLEAN",
+    "date": "DATE",
+    "timestamp": "TIMESTAMPTZ",
+    "binary": "BLOB",
+}
+
+
+def path(name: str) -> Path:
+    """Folder of a table."""
+    return settings().lake_dir / name
+
+
+def exists(name: str) -> bool:
+    return (path(name) / "_delta_log").is_dir()
+
+
+def open_table(name: str, version: int | None = None) -> DeltaTable:
+    """The Delta table itself.
+
+    Raises:
+        MedlakeError: E103, it does not exist.
+    """
+    if not exists(name):
+        raise MedlakeError("E103", table=name)
+    return DeltaTable(str(path(name)), version=version)
+
+
+def version(name: str) -> int:
+    """The table's newest version (committed by Delta; whether it is *visible* is the ledger's to say)."""
+    return int(open_table(name).version())
+
+
+def names(prefix: str = "") -> list[str]:
+    """Names of all tables below a prefix such as ``silver/``."""
+    root = settings().lake_dir
+    logs = sorted((root / prefix).rglob("_delta_log")) if (root / prefix).is_dir() else []
+    return [str(p.parent.relative_to(root)) for p in logs]
+
+
+def schema(name: str, at: int | None = None) -> pa.Schema:
+    return pa.schema(open_table(name, at).schema().to_arrow())
+
+
+def read(name: str, at: int | None = None) -> Any:
+    """A pyarrow dataset of the table at a version (default: newest)."""
+    return open_table(name, at).to_pyarrow_dataset()
+
+
+def files(name: str, at: int | None = None) -> list[dict[str, Any]]:
+    """Path, rows and bytes of each data file at a version."""
+    actions = pa.table(open_table(name, at).get_add_actions(flatten=True))
+    wanted = [c for c in ("path", "size_bytes", "num_records") if c in actions.column_names]
+    return actions.select(wanted).to_pylist()
+
+
+def row_count(name: str, at: int | None = None) -> int:
+    return sum(int(f.get("num_records") or 0) for f in files(name, at))
+
+
+def _commit(txn: Txn | None) -> CommitProperties | None:
+    return CommitProperties(app_transactions=[Transaction(txn[0], txn[1])]) if txn else None
+
+
+def done(name: str, txn: Txn | None) -> bool:
+    """Whether a write with this transaction is already in the table."""
+    if txn is None or not exists(name):
+        return False
+    seen = open_table(name).transaction_version(txn[0])
+    return seen is not None and seen >= txn[1]
+
+
+def _retry(name: str, write: Callable[[], None]) -> None:
+    for attempt in range(_ATTEMPTS):
+        try:
+            return write()
+        except (CommitFailedError, DeltaError) as error:
+            text = str(error).lower()
+            if not ("concurrent" in text or "commit" in text or "transaction" in text):
+                raise
+            time.sleep(0.05 * 2**attempt * (0.5 + random.random()))
+    raise MedlakeError("E108", table=name)
+
+
+def append(name: str, data: Data, *, txn: Txn | None = None, partition_by: list[str] | None = None) -> int:
+    """Append rows, creating the table at first; new columns are added to an old table. Returns the version."""
+    if not done(name, txn):
+        write_deltalake(
+            str(path(name)),
+            data,
+            mode="append",
+            partition_by=partition_by,
+            schema_mode="merge" if exists(name) else None,
+            commit_properties=_commit(txn),
+        )
+    return version(name)
+
+
+def overwrite(name: str, data: Data, *, txn: Txn | None = None) -> int:
+    """Replace the whole content in one commit. Returns the version."""
+    if not done(name, txn):
+        write_deltalake(
+            str(path(name)),
+            data,
+            mode="overwrite",
+            schema_mode="overwrite" if exists(name) else None,
+            commit_properties=_commit(txn),
+        )
+    return version(name)
+
+
+def merge(
+    name: str, data: Data, *, key: Iterable[str], newer: str | None = None, txn: Txn | None = None
+) -> int:
+    """Upsert by key, creating the table at first. Returns the version.
+
+    Args:
+        key: columns that identify a row; ``data`` must hold each key once.
+        newer: predicate on ``s`` (new) and ``t`` (present) that must hold for an update, such as
+            ``s.source_updated_at >= t.source_updated_at``; without it the new row always wins.
+    """
+    if done(name, txn):
+        return version(name)
+    if not exists(name):
+        return append(name, data, txn=txn)
+    predicate = " AND ".join(f't."{k}" = s."{k}"' for k in key)
+    source = data.read_all() if isinstance(data, pa.RecordBatchReader) else data  # a retry reads it again
+
+    def write() -> None:
+        merger = open_table(name).merge(
+            source, predicate, source_alias="s", target_alias="t", commit_properties=_commit(txn)
+        )
+        merger.when_matched_update_all(predicate=newer).when_not_matched_insert_all().execute()
+
+    _retry(name, write)
+    return version(name)
+
+
+def restore(name: str, to_version: int) -> int:
+    """Bring the content of an older version back as a new version."""
+    table = open_table(name)
+    if table.version() != to_version:
+        table.restore(to_version)
+    return version(name)
+
+
+def drop(name: str) -> None:
+    """Remove a table that was created by a batch which failed. Nothing else may call it."""
+    shutil.rmtree(path(name), ignore_errors=True)
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+@lru_cache(maxsize=512)
+def _scan(root: str, at: int) -> str:
+    table = DeltaTable(root, version=at)
+    protocol = table.protocol()
+    features = set(protocol.reader_features or []) | set(protocol.writer_features or [])
+    mapped = table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none"
+    if bad := (features & {"deletionVectors"}) | ({"columnMapping"} if mapped else set()):
+        raise MedlakeError("E104", table=root, features=", ".join(sorted(bad)))
+    fields = table.schema().fields
+    columns = {f.name: _DUCK_TYPES.get(getattr(f.type, "type", ""), "VARCHAR") for f in fields}
+    uris = table.file_uris()
+    if not uris:
+        empty = ", ".join(f'NULL::{kind} AS "{column}"' for column, kind in columns.items())
+        return f"(SELECT {empty} WHERE false)"
+    listed = ", ".join(_quote(u) for u in uris)
+    if not table.metadata().partition_columns:
+        return f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+    picked = ", ".join(f'"{column}"::{kind} AS "{column}"' for column, kind in columns.items())
+    scan = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = true, hive_types_autocast = false)"
+    return f"(SELECT {picked} FROM {scan})"
+
+
+def scan_sql(name: str, at: int | None = None) -> str:
+    """SQL text that stands for the table in a FROM clause, at a version (default: newest).
+
+    Raises:
+        MedlakeError: E103 no such table; E104 its protocol cannot be read as plain files.
+    """
+    return _scan(str(path(name)), version(name) if at is None else at)

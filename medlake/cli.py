@@ -1,0 +1,351 @@
+"""``medlake``: the same functions that Airflow calls, for a person at a terminal."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medlake import show
+
+app = typer.Typer(
+    name="medlake",
+    help="""医湖 Medlake — 医疗集团数据湖仓 / the data platform of a medical group.
+
+    一天的路 / a day's way:  simulate → ingest → empi link → quality check → build → publish
+
+    新手先运行 make demo；它替你做完上面每一步。/ New here? `make demo` does all of that for you.
+    """,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+empi_app = typer.Typer(help="主索引 / one identity per resident", no_args_is_help=True)
+quality_app = typer.Typer(help="质控 / rules, findings, gates", no_args_is_help=True)
+catalog_app = typer.Typer(help="数据资产目录 / the catalogue of data assets", no_args_is_help=True)
+app.add_typer(empi_app, name="empi")
+app.add_typer(quality_app, name="quality")
+app.add_typer(catalog_app, name="catalog")
+
+Json = Annotated[
+    bool, typer.Option("--json", help="最后一行输出一个 JSON 对象 / print one JSON object as last line")
+]
+Day = Annotated[
+    datetime, typer.Option("--date", formats=["%Y-%m-%d"], help="数据日期 / date being processed")
+]
+
+
+def _measured(work: Callable[[], dict[str, Any]], as_json: bool, title: str, following: str = "") -> None:
+    """Run a step, show its result as a table or as JSON with ``seconds`` and ``peak_rss_mb``."""
+    from lake.errors import MedlakeError
+
+    began = time.monotonic()
+    try:
+        with show.working(title, quiet=as_json):
+            result = work()
+    except MedlakeError as error:
+        show.problem(error, as_json=as_json)
+        raise typer.Exit(1) from None
+    peak = max(
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,
+    )
+    result = result | {"seconds": round(time.monotonic() - began, 2), "peak_rss_mb": round(peak / 1024, 1)}
+    show.result(result, title=title, as_json=as_json, following=following)
+
+
+@app.command()
+def simulate(
+    residents: Annotated[int | None, typer.Option(help="居民数 / residents")] = None,
+    days: Annotated[
+        int | None, typer.Option(help="每日交付天数 / daily deliveries after the history")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="随机种子 / seed")] = None,
+    bad_day: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="只追加一个坏数据日 / add one bad day only")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """模拟一座城市的源系统文件与真值 / write the files of a simulated city, and the truth about them."""
+    from lake.settings import settings
+
+    s = settings()
+
+    def work() -> dict[str, Any]:
+        import simulator
+
+        if bad_day is not None:
+            return simulator.simulate_bad_day(
+                bad_day.date(),
+                residents=residents or s.demo_residents,
+                days=days or s.demo_days,
+                end_date=s.demo_end_date,
+                history_years=s.demo_history_years,
+                seed=seed or s.demo_seed,
+            )
+        return simulator.simulate(
+            residents=residents or s.demo_residents,
+            days=days or s.demo_days,
+            end_date=s.demo_end_date,
+            history_years=s.demo_history_years,
+            seed=seed or s.demo_seed,
+        )
+
+    _measured(work, json, "模拟城市 simulate", "medlake ingest --feed his --date 2026-11-17")
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[Path] | None, typer.Argument(help="文件或目录 / files or folders")] = None,
+    feed: Annotated[str, typer.Option(help="数据源 / feed: his lis pacs iot public_health hl7v2 fhir")] = "",
+    org: Annotated[str | None, typer.Option(help="机构编码 / institution of files that name none")] = None,
+    day: Annotated[
+        datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="交付日期 / delivery date")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """把文件接入湖中，账目平衡或整批撤销 / take files into the lake; a batch balances or is undone.
+
+    给出路径就接入这些文件；只给 --date 就接入该日投递目录。
+    With paths: these files. With --date alone: that date's drop folder.
+    """
+
+    def work() -> dict[str, Any]:
+        import ingestion
+
+        if paths:
+            return ingestion.ingest_paths(paths, feed, org_code=org, data_date=day.date() if day else None)
+        if day is None:
+            raise typer.BadParameter("给出 PATH 或 --date / give PATH or --date")
+        return ingestion.ingest_feed(feed, day.date())
+
+    if not feed:
+        raise typer.BadParameter("--feed")
+    _measured(work, json, f"接入 ingest {feed}", "medlake status")
+
+
+@empi_app.command("link")
+def empi_link(day: Day, json: Json = False) -> None:
+    """把各系统的登记归到人 / link the registrations of all systems to persons."""
+
+    def work() -> dict[str, Any]:
+        import empi
+
+        return empi.link(day.date())
+
+    _measured(work, json, "主索引 link", "medlake empi evaluate")
+
+
+@empi_app.command("evaluate")
+def empi_evaluate(json: Json = False) -> None:
+    """对照模拟真值：成对精确率、召回率、F1、完全一致的人 / measure against the simulator's truth."""
+
+    def work() -> dict[str, Any]:
+        import empi
+
+        return empi.evaluate()
+
+    _measured(work, json, "主索引评估 evaluate", "medlake quality check --date …")
+
+
+@quality_app.command("check")
+def quality_check(day: Day, json: Json = False) -> None:
+    """运行规则：问题、评分、质控门 / run the rules: findings, scorecards, gates."""
+
+    def work() -> dict[str, Any]:
+        import quality
+
+        return quality.check(day.date())
+
+    _measured(work, json, "质控 check", f"medlake build --date {day:%Y-%m-%d}")
+
+
+@quality_app.command("evaluate")
+def quality_evaluate(json: Json = False) -> None:
+    """对照注入的错误：每条规则找回多少 / how many injected faults each rule found."""
+
+    def work() -> dict[str, Any]:
+        from quality import evaluation
+
+        return evaluation.evaluate()
+
+    _measured(work, json, "质控评估 evaluate")
+
+
+@quality_app.command("rules")
+def quality_rules(json: Json = False) -> None:
+    """列出规则 / list the rules."""
+    import quality
+
+    rows = [
+        {"rule_id": r.id, "severity": r.severity, "table": r.table, "title_zh": r.title_zh}
+        for r in quality.rules()
+    ]
+    show.rows(rows, title="规则 rules", as_json=json)
+
+
+@app.command()
+def build(day: Day, json: Json = False) -> None:
+    """dbt 建模并生成资产目录 / build the marts and the catalogue into the candidate file."""
+
+    def work() -> dict[str, Any]:
+        import products
+
+        return products.build(day.date())
+
+    _measured(work, json, "建模 build", f"medlake publish --date {day:%Y-%m-%d}")
+
+
+@app.command()
+def publish(day: Day, json: Json = False) -> None:
+    """审核后原子发布；被门拦下的产品保持上一版 / audit, then swap; blocked products stay at their last good version."""
+
+    def work() -> dict[str, Any]:
+        import products
+
+        return products.publish(day.date())
+
+    _measured(work, json, "发布 publish", "medlake status")
+
+
+@catalog_app.command("list")
+def catalog_list(json: Json = False) -> None:
+    """列出数据资产 / list the data assets."""
+    import catalog
+
+    show.rows(catalog.assets(), title="数据资产 assets", as_json=json)
+
+
+@app.command()
+def export(
+    template: Annotated[
+        str, typer.Argument(help="模板名或 YAML 文件 / template name or file")
+    ] = "hypertension",
+    day: Annotated[
+        datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="数据日期 / data date")
+    ] = None,
+    org: Annotated[list[str] | None, typer.Option(help="只含这些机构 / only these institutions")] = None,
+    actor: Annotated[str, typer.Option(help="操作者 / who exports")] = "officer",
+    purpose: Annotated[str, typer.Option(help="用途 / purpose")] = "基本公共卫生服务管理",
+    out: Annotated[Path | None, typer.Option(help="输出文件 / output file")] = None,
+    json: Json = False,
+) -> None:
+    """按模板导出 XLSX，计划行数=实际行数 / export a template to XLSX; rows planned = rows written."""
+
+    def work() -> dict[str, Any]:
+        import products
+
+        return products.export(
+            template, day.date() if day else None, actor=actor, purpose=purpose, org_scope=org, out=out
+        )
+
+    _measured(work, json, f"导出 export {template}")
+
+
+@app.command()
+def cohort(
+    definition: Annotated[Path, typer.Argument(help="队列定义 YAML / cohort definition")],
+    day: Annotated[
+        datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="数据日期 / data date")
+    ] = None,
+    actor: Annotated[str, typer.Option(help="操作者 / who asks")] = "researcher",
+    purpose: Annotated[str, typer.Option(help="用途 / purpose")] = "科研可行性评估",
+    json: Json = False,
+) -> None:
+    """统计一个研究队列，小数字自动隐去 / count a cohort; small numbers never leave."""
+
+    def work() -> dict[str, Any]:
+        import products
+
+        return products.cohort(definition, day.date() if day else None, actor=actor, purpose=purpose)
+
+    _measured(work, json, "队列 cohort")
+
+
+@app.command()
+def status(json: Json = False) -> None:
+    """看一眼：批次账目、最近运行、发布与门 / ledger, last run, publication and gates at a glance."""
+    from medlake.status import overview
+
+    show.overview(overview(), as_json=json)
+
+
+@app.command()
+def settings(json: Json = False) -> None:
+    """列出全部设置及其环境变量 / list every setting and its environment variable."""
+    from lake.settings import Settings
+    from lake.settings import settings as current
+
+    values = current()
+    rows = [
+        {"setting": f"MEDLAKE_{n.upper()}", "value": str(getattr(values, n)), "meaning": f.description}
+        for n, f in Settings.model_fields.items()
+    ]
+    show.rows(rows, title="设置 settings", as_json=json)
+
+
+@app.command()
+def serve() -> None:
+    """启动门户（质控页、账目、目录）/ start the portal: quality page, ledger, catalogue."""
+    import uvicorn
+    from portal.app import create_app
+
+    from lake.settings import settings as current
+
+    s = current()
+    uvicorn.run(create_app(), host=s.host, port=s.portal_port, log_level="warning", server_header=False)
+
+
+@app.command()
+def demo(
+    bad_day: Annotated[
+        bool, typer.Option("--bad-day", help="追加坏数据日，演示关门 / add a bad day")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """一条命令看完一座城市的一天 / a city day, from raw files to the wall."""
+    from lake.errors import MedlakeError
+    from medlake.demo import run as demo_run
+
+    try:
+        report = demo_run.run_bad_day() if bad_day else demo_run.run()
+    except MedlakeError as error:
+        show.problem(error, as_json=json)
+        raise typer.Exit(1) from None
+    show.demo(report, as_json=json)
+
+
+@app.command()
+def stop() -> None:
+    """停止演示启动的全部进程 / stop everything the demo started."""
+    from medlake.demo import processes
+
+    stopped = processes.stop_all()
+    show.line("已停止 stopped: " + (", ".join(stopped) or "—"))
+
+
+@app.command("dbt-parse", hidden=True)
+def dbt_parse() -> None:
+    """dbt parse（make check 用）/ parse the dbt project."""
+    from products.build import parse
+
+    sys.exit(0 if parse() else 1)
+
+
+@app.command("audit-verify")
+def audit_verify() -> None:
+    """重算审计链 / recompute the audit chain."""
+    from lake import audit
+    from lake.errors import MedlakeError
+
+    try:
+        show.line(f"审计链完整 audit chain is whole: {audit.verify()}")
+    except MedlakeError as error:
+        show.problem(error, as_json=False)
+        raise typer.Exit(1) from None

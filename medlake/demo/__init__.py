@@ -1,0 +1,1 @@
+"""The embedded demo: a simulated city through every real component, by one command."""
