@@ -7,6 +7,7 @@ UV := $(UV_DIR)/bin/uv
 PY := .venv/bin/python
 export UV_PYTHON_DOWNLOADS := never
 export DO_NOT_TRACK := 1
+unexport PYTHONDONTWRITEBYTECODE # without bytecode every one of the forty processes would compile its imports again
 export MEDLAKE_DEMO_RESIDENTS := $(or $(DEMO_RESIDENTS),$(MEDLAKE_DEMO_RESIDENTS),20000)
 export MEDLAKE_DEMO_DAYS := $(or $(DEMO_DAYS),$(MEDLAKE_DEMO_DAYS),3)
 export MEDLAKE_DEMO_HISTORY_YEARS := $(or $(DEMO_HISTORY_YEARS),$(MEDLAKE_DEMO_HISTORY_YEARS),3)

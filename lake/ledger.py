@@ -142,6 +142,35 @@ def known_files(feed: str, sha256: Iterable[str]) -> dict[tuple[str, str], tuple
     return found
 
 
+def attempts(delivery_id: str) -> list[Batch]:
+    """All batches of one delivery: the first attempt and those numbered after undone ones, oldest first."""
+    query = select(ops.batch).where(
+        (ops.batch.c.batch_id == delivery_id) | ops.batch.c.batch_id.like(f"{delivery_id}.%")
+    )
+    with ops.engine().begin() as connection:
+        return [_batch(row) for row in connection.execute(query.order_by(ops.batch.c.received_at))]
+
+
+def committed(feed: str, data_date: date) -> list[str]:
+    """Ids of the committed batches of a feed and delivery date, oldest first."""
+    query = select(ops.batch.c.batch_id).where(
+        ops.batch.c.feed == feed, ops.batch.c.data_date == data_date, ops.batch.c.state == "committed"
+    )
+    with ops.engine().begin() as connection:
+        return [row.batch_id for row in connection.execute(query.order_by(ops.batch.c.committed_at))]
+
+
+def origins(feed: str, data_date: date) -> set[tuple[str, str]]:
+    """(origin, sha256) of every file that committed batches of a feed and delivery date brought in."""
+    query = (
+        select(ops.landing_file.c.origin, ops.landing_file.c.sha256)
+        .join(ops.batch, ops.batch.c.batch_id == ops.landing_file.c.batch_id)
+        .where(ops.batch.c.feed == feed, ops.batch.c.data_date == data_date, ops.batch.c.state == "committed")
+    )
+    with ops.engine().begin() as connection:
+        return {(row.origin, row.sha256) for row in connection.execute(query)}
+
+
 def files_of(batch_id: str) -> list[dict[str, Any]]:
     """The landing files of a batch."""
     query = select(ops.landing_file).where(ops.landing_file.c.batch_id == batch_id)

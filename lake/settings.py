@@ -71,10 +71,6 @@ class Settings(BaseSettings):
         return self.sources or self.home / "sources"
 
     @property
-    def truth_dir(self) -> Path:
-        return self.truth or self.home / "truth"
-
-    @property
     def samples_dir(self) -> Path:
         return self.samples
 

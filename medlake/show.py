@@ -158,15 +158,15 @@ def demo(report: dict[str, Any], *, as_json: bool) -> None:
     _out.print(
         f"内存峰值 peak: {report['peak_rss_mb']:,.0f} MB ({report['peak_process']}), 全部 all {report['peak_tree_mb']:,.0f} MB"
     )
-    places = Table(title="打开 open", title_justify="left", show_header=False)
-    for name, label in (
-        ("wall", "运营大屏 wall"),
-        ("quality", "质控页 quality"),
-        ("portal", "门户 portal"),
-        ("airflow", "调度 Airflow"),
-    ):
-        places.add_row(label, report["urls"][name])
-    _out.print(places)
+    _out.print("打开 open", style="italic")
+    labels = {
+        "wall": "运营大屏 wall",
+        "quality": "质控页 quality",
+        "portal": "门户 portal",
+        "airflow": "调度 Airflow",
+    }
+    for name, label in labels.items():  # plain lines: an address must never be wrapped or cut
+        _out.print(f"  {label:<12}  {report['urls'][name]}", soft_wrap=True, highlight=False)
     words = Table(title="演示登录 demo logins", title_justify="left", show_header=False)
     for row in logins():
         words.add_row(*row)

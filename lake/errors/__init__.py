@@ -1,8 +1,9 @@
 """Numbered errors for the person who must act: what happened, where, what to do, in Chinese and English.
 
 The texts lie beside this file, one YAML per room (``lake.yaml`` E1xx, ``ingestion.yaml`` E2xx, ``empi.yaml``
-E3xx, ``quality.yaml`` E4xx, ``build.yaml`` E5xx, ``products.yaml`` E6xx, ``operations.yaml`` E7xx). A text's
-``{placeholders}`` are the only values that can enter a message, so no record leaks into a log by accident.
+E3xx, ``quality.yaml`` E4xx, ``build.yaml`` E5xx, ``products.yaml`` E6xx, ``operations.yaml`` E7xx,
+``simulator.yaml`` E8xx). A text's ``{placeholders}`` are the only values that can enter a message, so no record
+leaks into a log by accident.
 """
 
 from __future__ import annotations

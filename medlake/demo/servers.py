@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,14 @@ def set_up_dashboards(progress: Progress) -> subprocess.Popen[bytes] | None:
         return None
     progress.begin("dashboards")
     argv = [str(_dashboards_python()), "-m", "dashboards.provision"]
-    return processes.run_step("superset-setup", argv, _dashboards_env(), nice=10)
+    setup = processes.run_step("superset-setup", argv, _dashboards_env(), nice=10)
+
+    def note_the_end() -> None:
+        if setup.wait() == 0:
+            progress.end("dashboards")
+
+    threading.Thread(target=note_the_end, daemon=True).start()
+    return setup
 
 
 def start_wall(progress: Progress, setup: subprocess.Popen[bytes] | None) -> None:

@@ -24,6 +24,7 @@ def test_every_error_has_four_texts_and_a_number_of_its_room() -> None:
         "5": "build",
         "6": "products",
         "7": "operations",
+        "8": "simulator",
     }
     folder = Path(__file__).parents[2] / "lake" / "errors"
     for code, text in catalogue().items():

@@ -1,0 +1,92 @@
+"""Propose pairs and score them with Splink, then let the guards speak: table ``pair``; accepted ones: ``edge``."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from empi import model
+from empi.clustering import MUST_LINK_WEIGHT
+from empi.guards import ACCEPT_SQL, GUARD_SQL, PROMOTE
+
+if TYPE_CHECKING:
+    from splink import Linker
+
+#: Weight of a pair that the deterministic pass settles; above any score, below a person's decision.
+SAME_ID_WEIGHT = 1e3
+PROMOTED_WEIGHT = 20.0
+
+_GAMMAS = ", ".join(f"p.gamma_{name}" for name in model.LEVELS)
+
+
+def linker(connection: duckdb.DuckDBPyConnection, settings: Any) -> Linker:
+    """A Splink linker over the records that may be anybody's (an unknown patient is linked to nobody)."""
+    from splink import DuckDBAPI, Linker
+
+    connection.execute("CREATE OR REPLACE VIEW linkable AS SELECT * FROM record WHERE NOT is_unknown")
+    api = DuckDBAPI(connection)
+    return Linker(api.register("linkable", dataset_display_name="linkable"), settings, log_level=logging.ERROR)
+
+
+def _register_frequencies(connection: duckdb.DuckDBPyConnection, engine: Linker, trained: dict[str, Any]) -> None:
+    """Tell Splink how common each value is, drawn towards the average as far as the records are few.
+
+    Splink's own count takes the only name of a small set for the commonest name there is.
+    """
+    for (comparison, level), column in model.FREQUENCY.items():
+        average = model.chance_agreement(trained, comparison, level)
+        connection.execute(
+            f"""CREATE OR REPLACE TABLE frequency_{column} AS
+            SELECT {column}, (count(*) + {model.SMALL_POPULATION} * {average})
+                             / (sum(count(*)) OVER () + {model.SMALL_POPULATION}) AS tf_{column}
+            FROM linkable WHERE {column} IS NOT NULL GROUP BY {column}"""
+        )
+        table = engine._db_api.register(f"frequency_{column}", dataset_display_name=f"frequency_{column}")
+        engine.table_management.register_term_frequency_lookup(table, column)
+
+
+def score(connection: duckdb.DuckDBPyConnection, records: int) -> int:
+    """Make ``pair(rec_l, rec_r, match_weight, match_key, gamma_*, guard, is_promoted)``; returns its length."""
+    trained = model.load(records)
+    engine = linker(connection, trained)
+    _register_frequencies(connection, engine, trained)
+    scored = engine.inference.predict(threshold_match_weight=model.KEEP_WEIGHT, warning_mode="never")
+    # who was born with whom: a row for the few records that the guards on births ask about
+    connection.execute(
+        """CREATE OR REPLACE TABLE birth AS SELECT rec_no, birth_mark, mother_nm, kin_nm, is_multiple_birth
+        FROM record WHERE birth_mark IS NOT NULL OR is_multiple_birth OR dob IN (
+            SELECT dob FROM record WHERE birth_mark IS NOT NULL)"""
+    )
+    connection.execute(
+        f"""CREATE OR REPLACE TABLE pair AS
+        SELECT p.rec_no_l AS rec_l, p.rec_no_r AS rec_r, p.match_weight, p.match_key, {_GAMMAS},
+               {GUARD_SQL} AS guard, {PROMOTE} AS is_promoted
+        FROM {scored.physical_name} p
+        LEFT JOIN birth l ON l.rec_no = p.rec_no_l LEFT JOIN birth r ON r.rec_no = p.rec_no_r"""
+    )
+    scored.drop_table_from_database_and_remove_from_cache()
+    return int(connection.execute("SELECT count(*) FROM pair").fetchall()[0][0])
+
+
+def accept(connection: duckdb.DuckDBPyConnection) -> int:
+    """Make ``edge(rec_l, rec_r, weight, cause)`` from decisions, the deterministic pass and accepted pairs.
+
+    The deterministic pass joins records of one trusted id and one exact name; a star to the smallest record is
+    enough, since only who hangs together matters.
+    """
+    connection.execute(
+        f"""CREATE OR REPLACE TABLE edge AS
+        SELECT rec_l, rec_r, {MUST_LINK_WEIGHT}::DOUBLE AS weight, 'decision' AS cause
+        FROM decision WHERE decision = 'must_link'
+        UNION ALL
+        SELECT first_rec, rec_no, {SAME_ID_WEIGHT}, 'same_id'
+        FROM (SELECT rec_no, min(rec_no) OVER (PARTITION BY idno, nm) AS first_rec
+              FROM linkable WHERE id_own AND nm IS NOT NULL) WHERE first_rec <> rec_no
+        UNION ALL
+        SELECT rec_l, rec_r, CASE WHEN is_promoted THEN greatest(match_weight, {PROMOTED_WEIGHT})
+                                  ELSE match_weight END, 'score'
+        FROM pair WHERE {ACCEPT_SQL}"""
+    )
+    return int(connection.execute("SELECT count(*) FROM edge").fetchall()[0][0])

@@ -1,0 +1,116 @@
+"""Which reader takes a file, and which table it is of: by its name, its first bytes, and the feed's contract."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from ingestion.readers.base import LandedFile, Sink, reject_file
+from lake.contracts import FeedContract, TableContract
+
+_KINDS = {
+    ".csv": "delimited",
+    ".txt": "delimited",
+    ".tsv": "delimited",
+    ".xlsx": "workbook",
+    ".xlsm": "workbook",
+    ".xls": "workbook",
+    ".xlsb": "workbook",
+    ".ods": "workbook",
+    ".hl7": "hl7v2",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".json": "ndjson",
+    ".dcm": "dicom",
+    ".dicom": "dicom",
+}
+_HL7_FEEDS = ("his", "lis", "hl7v2")
+
+#: What gateways call their files, where that is not the table's name.
+ALIASES = {"telemetry": "vital_reading", "binding": "device_binding"}
+
+
+def kind_of(file: LandedFile, feed: str) -> str:
+    """The format: feeds of one format have it, HL7 and workbooks show it in their first bytes, else the suffix."""
+    if feed == "pacs":
+        return "dicom"
+    if feed == "fhir":
+        return "fhir"
+    if feed == "hl7v2":
+        return "hl7v2"
+    with file.path.open("rb") as opened:
+        head = opened.read(512)
+    start = head.lstrip(b"\xef\xbb\xbf\x0b \r\n")
+    if start[:3] in (b"MSH", b"FHS", b"BHS") and not start[3:4].isalnum():
+        return "hl7v2"
+    if head[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
+        return "workbook"
+    if feed == "lis" and file.name.lower().endswith(".hl7"):
+        return "hl7v2"
+    return _KINDS.get(PurePosixPath(file.name).suffix.lower(), "unknown")
+
+
+def table_of(name: str, contract: FeedContract) -> TableContract | None:
+    """The table a file name begins with, up to an underscore; its English name or its Chinese label.
+
+    ``patient_20261118.csv`` and ``prescription_item_2024_01.csv`` are ``patient`` and ``prescription_item``.
+    """
+    stem = PurePosixPath(name).stem.lower()
+    for alias, table in ALIASES.items():
+        if table in contract.tables and (stem == alias or stem.startswith(alias + "_")):
+            return contract.tables[table]
+    for spelled in sorted(contract.tables.values(), key=lambda t: -len(t.name)):
+        for word in (spelled.name.lower(), spelled.label_zh.lower()):
+            if stem == word or stem.startswith((word + "_", word + "-", word + " ")):
+                return spelled
+    if len(contract.tables) == 1:
+        return next(iter(contract.tables.values()))
+    folder = PurePosixPath(name).parent.name.lower()
+    return contract.tables.get(folder)
+
+
+def read_all(files: list[LandedFile], unreadable: dict[int, str], contract: FeedContract, sink: Sink) -> None:
+    """Read every file by its reader. DICOM files go together, one object each; the readers are imported on use."""
+    from ingestion.readers import dicom
+
+    images: list[LandedFile] = []
+    for file in files:
+        if file.number in unreadable:
+            reject_file(sink, file, "E202", detail=unreadable[file.number])
+        elif file.bytes == 0:
+            reject_file(sink, file, "E203")
+        elif kind_of(file, contract.feed) == "dicom" and contract.feed == "pacs":
+            images.append(file)
+        else:
+            _read_one(file, contract, sink)
+    if images:
+        dicom.read_many(images, next(iter(contract.tables.values())), sink)
+
+
+def _read_one(file: LandedFile, contract: FeedContract, sink: Sink) -> None:
+    kind = kind_of(file, contract.feed)
+    if kind == "hl7v2" and contract.feed in _HL7_FEEDS:
+        from ingestion.readers import hl7v2
+
+        return hl7v2.read(file, contract, sink)
+    if kind == "fhir":
+        from ingestion.readers import fhir
+
+        return fhir.read(file, next(iter(contract.tables.values())), sink)
+    if kind not in ("delimited", "workbook", "ndjson"):
+        return reject_file(
+            sink, file, "E220", feed=contract.feed, kind=PurePosixPath(file.name).suffix or kind
+        )
+    table = table_of(file.name, contract)
+    if table is None:
+        return reject_file(sink, file, "E204", feed=contract.feed, known="、".join(contract.tables))
+    if kind == "delimited":
+        from ingestion.readers import delimited
+
+        return delimited.read(file, table, sink)
+    if kind == "workbook":
+        from ingestion.readers import workbook
+
+        return workbook.read(file, table, sink)
+    from ingestion.readers import ndjson
+
+    return ndjson.read(file, table, sink)

@@ -1,0 +1,48 @@
+"""Who may see what. A path that no line here names is refused: deny by default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_ALL = frozenset({"steward", "executive", "officer", "researcher"})
+
+
+@dataclass(frozen=True)
+class Room:
+    """A part of the portal. ``prefixes`` are its pages and their JSON twins."""
+
+    code: str
+    label_zh: str
+    prefixes: tuple[str, ...]
+    roles: frozenset[str]
+
+
+#: The quality page names records of residents (GB/T 39725 level 4): stewards and officers alone.
+ROOMS: tuple[Room, ...] = (
+    Room("home", "首页", ("/", "/api/publication"), _ALL),
+    Room("quality", "质控", ("/quality",), frozenset({"steward", "officer"})),
+    Room("ledger", "账目", ("/ledger", "/api/ledger"), frozenset({"steward", "executive", "officer"})),
+    Room("catalogue", "目录", ("/catalogue", "/api/catalogue"), _ALL),
+    Room("description", "接口", ("/api/openapi.json",), _ALL),
+)
+
+#: Open to everybody: whether the portal lives, and the stylesheet that the login page needs. No data.
+PUBLIC = ("/healthz", "/static")
+
+
+def _below(path: str, prefix: str) -> bool:
+    return path == prefix if prefix == "/" else path == prefix or path.startswith(prefix + "/")
+
+
+def is_public(path: str) -> bool:
+    return any(_below(path, prefix) for prefix in PUBLIC)
+
+
+def room_of(path: str) -> Room | None:
+    """The room a path belongs to, or None: then nobody gets in."""
+    return next((room for room in ROOMS if any(_below(path, p) for p in room.prefixes)), None)
+
+
+def rooms_for(role: str) -> list[Room]:
+    """Rooms that a role may enter, in the order of the navigation."""
+    return [room for room in ROOMS if role in room.roles and room.code != "description"]

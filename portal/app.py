@@ -1,0 +1,44 @@
+"""The ASGI application: door, routers, static files, error pages. Started by ``medlake serve`` on loopback."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+
+from lake.errors import MedlakeError
+from lake.log import logger
+from portal import accounts, pages
+from portal.door import Door
+from portal.routers import catalogue, home, ledger, quality
+
+_log = logger("portal")
+
+#: Numbered errors that only say "nothing to see yet".
+_NOT_YET = frozenset({"E608", "E103"})
+
+
+async def _http_problem(request: Request, error: Exception) -> Response:
+    return pages.problem(request, error.status_code if isinstance(error, HTTPException) else 500)
+
+
+async def _medlake_problem(request: Request, error: Exception) -> Response:
+    code = error.code if isinstance(error, MedlakeError) else ""
+    _log.warning("request_refused", code=code, path=request.url.path)
+    return pages.problem(request, 503 if code in _NOT_YET else 500)
+
+
+def create_app() -> FastAPI:
+    """The application. Makes the demo accounts' passwords if there are none yet."""
+    accounts.ensure()
+    # no Swagger page: it loads from a CDN. The description itself is at /api/openapi.json, behind the door
+    app = FastAPI(title="Medlake 医湖", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
+    for router in (home.router, quality.router, ledger.router, catalogue.router):
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=pages.STATIC_DIR), name="static")
+    app.add_exception_handler(HTTPException, _http_problem)
+    app.add_exception_handler(MedlakeError, _medlake_problem)
+    app.add_middleware(Door)
+    return app

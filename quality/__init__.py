@@ -1,0 +1,35 @@
+"""Quality: every wrong row found, located, and tracked until it is gone; the gates of the data products.
+
+The public face: ``check(data_date)``, ``rules()``, ``page.render(data_date)``, ``evaluation.evaluate()``.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quality.rule import Rule
+
+__all__ = ["check", "evaluate", "rules"]
+
+
+def check(data_date: date) -> dict[str, Any]:
+    """Check a date's pinned tables, settle findings, scores and gates, render the page. See ``quality.daily``."""
+    from quality.daily import check as run
+
+    return run(data_date)
+
+
+def rules() -> tuple[Rule, ...]:
+    """The rules of this installation, in the order of the rule book."""
+    from quality.rule import rulebook
+
+    return rulebook().rules
+
+
+def evaluate() -> dict[str, Any]:
+    """Hold the findings against the simulated city's truth. See ``quality.evaluation``."""
+    from quality.evaluation import evaluate as run
+
+    return run()

@@ -1,0 +1,100 @@
+"""The engine: flags at native grain, then every violation with its place. Sets only, no loop over records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import duckdb
+
+from lake.errors import MedlakeError
+from quality import compile as sql
+from quality.prepare import prepare, run_query
+from quality.rule import RuleBook
+
+_FINDING_NOW = """
+    CREATE OR REPLACE TEMP TABLE finding_now (
+        rule_id VARCHAR, table_name VARCHAR, record_key VARCHAR, org_code VARCHAR, doctor_id VARCHAR,
+        empi_id VARCHAR, severity VARCHAR, field_list VARCHAR, observed VARCHAR, expected VARCHAR,
+        message_zh VARCHAR, source_file VARCHAR, source_sheet VARCHAR, source_line BIGINT,
+        is_observing BOOLEAN, effect VARCHAR
+    )
+"""
+_RULE_COUNT = """
+    CREATE OR REPLACE TEMP TABLE rule_count (
+        rule_id VARCHAR, table_name VARCHAR, org_code VARCHAR, evaluated BIGINT, failed BIGINT
+    )
+"""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation left in the connection.
+
+    ``finding_now`` (one row per rule and failing record), ``rule_count`` (per rule, table, institution) and the
+    flags ``<flags>.<table>``; ``rows`` counts the records of each judged table.
+    """
+
+    book: RuleBook
+    as_of: date
+    flags: str
+    rows: dict[str, int]
+
+
+def _count(connection: duckdb.DuckDBPyConnection, book: RuleBook, table: str, flags: str) -> None:
+    rules = [r.id for r in book.of_table(table)]
+    for measure, function in (("evaluated", "count"), ("failed", "sum")):
+        columns = ", ".join(f"coalesce({function}({sql.name(r)}), 0)::BIGINT AS {sql.name(r)}" for r in rules)
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE c_{measure} AS "
+            f"UNPIVOT (SELECT org_code, {columns} FROM {flags}.{sql.name(table)} GROUP BY org_code) "
+            f"ON {', '.join(sql.name(r) for r in rules)} INTO NAME rule_id VALUE {measure}"
+        )
+    connection.execute(
+        f"INSERT INTO rule_count SELECT rule_id, {sql.text(table)}, org_code, evaluated, failed "
+        "FROM c_evaluated INNER JOIN c_failed USING (org_code, rule_id)"
+    )
+
+
+def evaluate(
+    connection: duckdb.DuckDBPyConnection, book: RuleBook, as_of: date, *, flags: str = "flags"
+) -> Evaluated:
+    """Judge every record that the book covers, as of a date.
+
+    Args:
+        connection: has views ``silver.<table>`` (those missing count as empty) and may attach more databases.
+        flags: schema or attached database that receives one table of flags per judged table.
+
+    Raises:
+        MedlakeError: E403, a rule's SQL does not run.
+    """
+    rows = prepare(connection, book)
+    for query in sorted({t.query for r in book.rules for t in r.targets if t.query}):
+        try:
+            run_query(connection, book.queries[query], as_of)
+        except duckdb.Error as error:
+            table = book.queries[query].table
+            raise MedlakeError("E403", rule_id=query, table=table, detail=_plain(error)) from error
+    connection.execute(_FINDING_NOW)
+    connection.execute(_RULE_COUNT)
+    for table in book.tables:
+        try:
+            connection.execute(sql.flags_sql(book, table, as_of, flags))
+            connection.execute(sql.failing_sql(book, table, flags))
+        except duckdb.Error as error:
+            raise MedlakeError("E403", rule_id=table, table=table, detail=_plain(error)) from error
+        for rule in book.of_table(table):
+            try:
+                connection.execute("INSERT INTO finding_now " + sql.finding_sql(rule, table, as_of))
+            except duckdb.Error as error:
+                raise MedlakeError("E403", rule_id=rule.id, table=table, detail=_plain(error)) from error
+        _count(connection, book, table, flags)
+    connection.execute("DROP TABLE IF EXISTS failing")
+    return Evaluated(book, as_of, flags, rows)
+
+
+def _plain(error: duckdb.Error) -> str:
+    """The kind of a DuckDB error and what it names; a conversion error would quote a record's value."""
+    if isinstance(error, duckdb.ConversionException):
+        return type(error).__name__
+    return str(error).splitlines()[0][:300]

@@ -1,0 +1,51 @@
+-- What rules share. Each macro is NULL when an operand is NULL or malformed: "not evaluated" passes through.
+
+-- Whole years on day d. Someone born on 29 February comes of age on 1 March.
+create or replace temp macro age_on(birth, d) as
+    year(d) - year(birth) - case when month(d) * 100 + day(d) < month(birth) * 100 + day(birth) then 1 else 0 end;
+
+-- GB 11643-1999 (ISO 7064 MOD 11-2): the 18th character that the first 17 digits ask for.
+create or replace temp macro id_check_char(id) as
+    substr(
+        '10X98765432',
+        1 + (
+            (try_cast(id[1:17] as bigint) // 10000000000000000) % 10 * 7
+            + (try_cast(id[1:17] as bigint) // 1000000000000000) % 10 * 9
+            + (try_cast(id[1:17] as bigint) // 100000000000000) % 10 * 10
+            + (try_cast(id[1:17] as bigint) // 10000000000000) % 10 * 5
+            + (try_cast(id[1:17] as bigint) // 1000000000000) % 10 * 8
+            + (try_cast(id[1:17] as bigint) // 100000000000) % 10 * 4
+            + (try_cast(id[1:17] as bigint) // 10000000000) % 10 * 2
+            + (try_cast(id[1:17] as bigint) // 1000000000) % 10
+            + (try_cast(id[1:17] as bigint) // 100000000) % 10 * 6
+            + (try_cast(id[1:17] as bigint) // 10000000) % 10 * 3
+            + (try_cast(id[1:17] as bigint) // 1000000) % 10 * 7
+            + (try_cast(id[1:17] as bigint) // 100000) % 10 * 9
+            + (try_cast(id[1:17] as bigint) // 10000) % 10 * 10
+            + (try_cast(id[1:17] as bigint) // 1000) % 10 * 5
+            + (try_cast(id[1:17] as bigint) // 100) % 10 * 8
+            + (try_cast(id[1:17] as bigint) // 10) % 10 * 4
+            + try_cast(id[1:17] as bigint) % 10 * 2
+        ) % 11,
+        1
+    );
+
+create or replace temp macro id_birth_date(id) as cast(try_strptime(substr(trim(id), 7, 8), '%Y%m%d') as date);
+
+-- GB/T 2261.1: an odd 17th digit is male (1), an even one female (2).
+create or replace temp macro id_sex_code(id) as
+    case try_cast(substr(trim(id), 17, 1) as integer) % 2 when 1 then '1' when 0 then '2' end;
+
+-- An instant's day in the city.
+create or replace temp macro local_date(instant) as cast(instant at time zone 'Asia/Shanghai' as date);
+
+-- 1 clinic and 2 home are face to face, 3 telephone is not.
+create or replace temp macro is_face_to_face(way) as way in ('1', '2');
+
+-- A value as a message shows it.
+create or replace temp macro as_text(x) as
+    case cast(x as varchar)
+        when 'true' then '是'
+        when 'false' then '否'
+        else coalesce(regexp_replace(cast(x as varchar), '\.0$', ''), '空')
+    end;

@@ -1,0 +1,37 @@
+"""All faults in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from simulator.clinical.draw import stream
+from simulator.clinical.window import Window
+from simulator.faults import archives, diabetes, examination, hypertension, malformed, natural
+from simulator.faults.record import World
+from simulator.writers.public_health import WORKBOOK_HISTORY
+
+
+def put_faults(
+    tables: dict[str, pa.Table], window: Window, rates: Mapping[str, Any], seed: int
+) -> tuple[World, malformed.Damage]:
+    """`rates`: profile section `faults`. Returns the faulty world with its log, and the damaged records by file."""
+    combined = {name: table.combine_chunks() for name, table in tables.items()}
+    patient = combined["patient"]
+    combined["patient"] = patient.append_column("is_update", pa.array([False] * patient.num_rows))
+    world = World(combined, window, stream(seed, "faults"), dict(rates))
+    if rates.get("rules_enabled", True):
+        hypertension.inject(world)
+        diabetes.inject(world)
+        examination.inject(world)
+        archives.inject(world)
+        archives.scientific_ids(world, WORKBOOK_HISTORY)
+    natural.note_archives(world)
+    malformed.changed_phones(world)
+    natural.note_updates(world)
+    malformed.imaging(world)
+    malformed.duplicates(world)
+    damage = malformed.build(world) if rates.get("malformed", True) else {}
+    return world, damage

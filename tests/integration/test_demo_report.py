@@ -1,0 +1,130 @@
+"""The running demo as later checks see it: its report, its sockets, its command line, its closed gate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import duckdb
+import psutil
+
+from tests.conftest import Demo
+
+
+def _listening(demo: Demo) -> dict[int, set[str]]:
+    """Addresses on which the demo's processes listen, by port."""
+    pids: set[int] = set()
+    for note in (demo.home / "run").glob("*.pid"):
+        root = psutil.Process(json.loads(note.read_text())["pid"])
+        pids |= {p.pid for p in [root, *root.children(recursive=True)]}
+    found: dict[int, set[str]] = {}
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.pid in pids:
+            found.setdefault(connection.laddr.port, set()).add(connection.laddr.ip)
+    return found
+
+
+def test_report_has_what_later_checks_read(running_demo: Demo) -> None:
+    report = json.loads((running_demo.home / "demo.json").read_text())
+    assert {
+        "seconds_total",
+        "seconds_pipeline",
+        "stages",
+        "peak_rss_mb",
+        "peak_tree_mb",
+        "urls",
+        "ledger",
+        "empi",
+        "gate",
+        "published_at",
+    } <= set(report)
+    assert {"airflow", "wall", "quality"} <= set(report["urls"])
+    assert set(report["ledger"]) == {"received", "loaded", "duplicate", "quarantined"}
+    assert set(report["empi"]) == {"precision", "recall", "f1", "exact_clusters"}
+    assert 0 < report["seconds_pipeline"] <= report["seconds_total"]
+    assert report["peak_rss_mb"] < 2048
+
+
+def test_the_ledger_balances_and_something_was_refused(running_demo: Demo) -> None:
+    counts = running_demo.report["ledger"]
+    assert counts["received"] == counts["loaded"] + counts["duplicate"] + counts["quarantined"]
+    assert min(counts.values()) > 0
+
+
+def test_the_fault_rates_keep_every_gate_open(running_demo: Demo) -> None:
+    assert running_demo.report["gate"] == "open"
+
+
+def test_everything_listens_on_loopback_alone(running_demo: Demo) -> None:
+    found = _listening(running_demo)
+    ports = {int(running_demo.env[f"MEDLAKE_{n}_PORT"]) for n in ("AIRFLOW", "SUPERSET", "PORTAL")}
+    assert ports <= set(found)
+    assert {address for addresses in found.values() for address in addresses} == {"127.0.0.1"}
+
+
+def test_a_port_that_is_taken_is_named(running_demo: Demo, tmp_path: Path) -> None:
+    import subprocess
+
+    from tests.conftest import MEDLAKE
+
+    taken = running_demo.env["MEDLAKE_PORTAL_PORT"]
+    env = running_demo.env | {"MEDLAKE_HOME": str(tmp_path / "var"), "MEDLAKE_AIRFLOW_PORT": taken}
+    done = subprocess.run(
+        [str(MEDLAKE), "demo", "--json"], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    problem = json.loads(done.stdout.strip().splitlines()[-1])
+    assert (
+        problem["error"] == "E702"
+        and taken in problem["zh"]
+        and "MEDLAKE_AIRFLOW_PORT" in problem["remedy_en"]
+    )
+
+
+def test_running_it_again_reuses_what_is_there(running_demo: Demo) -> None:
+    before = running_demo.serving_path.resolve()
+    report = running_demo.run("demo")
+    assert running_demo.serving_path.resolve() == before
+    assert report["ledger"] == running_demo.report["ledger"]
+
+
+def test_redelivery_through_the_command_line_changes_nothing(running_demo: Demo) -> None:
+    drop = running_demo.home / "sources" / running_demo.report["data_date"] / "iot"
+    first = running_demo.run("status")["ledger"]
+    again = running_demo.run("ingest", str(drop), "--feed", "iot", "--date", running_demo.report["data_date"])
+    assert again["received"] == again["duplicate"] > 0
+    assert again["loaded"] == again["quarantined"] == 0
+    after = [e for e in running_demo.run("status")["ledger"] if e["state"] == "committed"]
+    assert sum(e["loaded"] for e in after) == sum(e["loaded"] for e in first if e["state"] == "committed")
+
+
+def test_no_patient_data_in_any_log(running_demo: Demo) -> None:
+    """Names, identity numbers and telephones of the simulated residents appear in no log of any component."""
+    truth = running_demo.home / "truth" / "resident.parquet"
+    known = duckdb.sql(
+        f"SELECT name, id_no, phone FROM '{truth}' WHERE length(name) >= 3 AND id_no IS NOT NULL LIMIT 1500"
+    ).fetchall()
+    logs = [p for p in (running_demo.home / "logs").rglob("*") if p.is_file()]
+    logs += [p for p in (running_demo.home / "airflow" / "logs").rglob("*.log") if p.is_file()]
+    text = "\n".join(p.read_text("utf-8", errors="replace") for p in logs)
+    assert len(text) > 1000
+    leaked = [i for i, row in enumerate(known) for value in row if value and str(value) in text]
+    assert leaked == []
+
+
+def test_the_serving_file_holds_tables_only(running_demo: Demo) -> None:
+    with duckdb.connect(str(running_demo.serving_path.resolve()), read_only=True) as connection:
+        kinds = connection.execute("SELECT DISTINCT table_type FROM information_schema.tables").fetchall()
+    assert kinds == [("BASE TABLE",)]
+
+
+def test_a_bad_day_closes_the_gate_and_keeps_the_last_good_version(closed_demo: Demo) -> None:
+    assert closed_demo.report["gate"] == "closed"
+    assert "chronic_disease" in closed_demo.report["blocked"]
+    with duckdb.connect(str(closed_demo.serving_path.resolve()), read_only=True) as connection:
+        rows = connection.execute(
+            "SELECT product, gate, data_date, reason_zh FROM ops.publication"
+        ).fetchall()
+    dates = {gate: {str(r[2]) for r in rows if r[1] == gate} for gate in ("open", "closed")}
+    assert dates["open"] == {"2026-11-21"} and dates["closed"] == {"2026-11-20"}
+    assert all(r[3] for r in rows if r[1] == "closed")

@@ -1,0 +1,189 @@
+"""Who is one person and who is not, by example: the rules of the identity index, each with the case behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from empi import linking
+from lake.errors import MedlakeError
+from tests.empi_world import TODAY, id_number, registration, world
+
+BORN = date(1958, 3, 12)
+HOME: dict[str, Any] = {"phone": "13907221234", "addr_detail": "湖东区湖滨街道湖滨老洲社区3组12号"}
+MALE = id_number(BORN, 211)
+
+
+def persons(
+    rows: Iterable[dict[str, Any]], decisions: Iterable[tuple[str, str, str]] = ()
+) -> set[frozenset[str]]:
+    """Local ids, grouped by person."""
+    connection, number = world(rows, decisions)
+    linking.resolve(connection, TODAY, len(number))
+    label = dict(connection.execute("SELECT rec_no, cluster_no FROM cluster").fetchall())
+    groups: dict[int, set[str]] = {}
+    for local_id, record in number.items():
+        groups.setdefault(label[record], set()).add(local_id)
+    return {frozenset(g) for g in groups.values()}
+
+
+def together(*local_ids: str) -> set[frozenset[str]]:
+    return {frozenset(local_ids)}
+
+
+def apart(*local_ids: str) -> set[frozenset[str]]:
+    return {frozenset({i}) for i in local_ids}
+
+
+ZHANG: dict[str, Any] = {"sex_code": "1", "birth_date": BORN, "id_no": MALE, **HOME}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {},
+        {"name": "章建国"},  # the same sound
+        {"name": "张 建国"},
+        {"id_no": MALE[:6] + MALE[8:17]},  # the number of before 1999
+        {"id_no": None, "phone": None},
+        {"id_no": None, "addr_detail": "湖滨老洲3-12"},
+        {"phone": "13307229999", "addr_detail": "云溪县龙潭镇龙潭前湾村2组7号"},  # moved
+        {"birth_date": date(1958, 1, 30), "id_no": MALE},  # the lunar day in the household register
+        {"birth_date": None},
+        {"id_no": MALE[:8] + MALE[9] + MALE[8] + MALE[10:]},  # two digits swapped
+    ],
+)
+def test_one_resident_registered_twice(lake_home: Path, other: dict[str, Any]) -> None:
+    again = {"name": "张建国"} | ZHANG | other
+    assert persons([registration("a", "张建国", **ZHANG), registration("b", **again)]) == together("a", "b")
+
+
+def test_same_name_and_birth_date_in_other_towns_are_two(lake_home: Path) -> None:
+    one = registration("a", "张伟", birth_date=BORN, sex_code="1", **HOME)
+    other = registration(
+        "b",
+        "张伟",
+        birth_date=date(1971, 6, 2),
+        sex_code="1",
+        phone="13307229999",
+        addr_detail="云溪县龙潭镇龙潭前湾村",
+    )
+    assert persons([one, other]) == apart("a", "b")
+
+
+def test_twins_are_two(lake_home: Path) -> None:
+    """One home, one phone, one birth date, names with one generation character in common."""
+    born = date(2015, 7, 9)
+    one = registration("a", "陈子涵", birth_date=born, sex_code="2", **HOME)
+    other = registration("b", "陈子萱", birth_date=born, sex_code="2", **HOME)
+    assert persons([one, other]) == apart("a", "b")
+
+
+def test_twins_with_ids_are_two_even_under_one_phone_and_adjacent_numbers(lake_home: Path) -> None:
+    born = date(2015, 7, 9)
+    rows = [
+        registration("a", "陈子涵", birth_date=born, sex_code="2", id_no=id_number(born, 222), **HOME),
+        registration("b", "陈子萱", birth_date=born, sex_code="2", id_no=id_number(born, 224), **HOME),
+    ]
+    assert persons(rows) == apart("a", "b")
+
+
+def test_a_borrowed_id_does_not_join(lake_home: Path) -> None:
+    """The card of an uncle: his number, another name, another birth date."""
+    lent = registration(
+        "b", "刘海波", sex_code="1", birth_date=date(1983, 9, 1), id_no=MALE, phone="13307229999"
+    )
+    assert persons([registration("a", "张建国", **ZHANG), lent]) == apart("a", "b")
+
+
+def test_a_child_under_its_guardians_id_is_a_person_of_its_own(lake_home: Path) -> None:
+    child = registration("b", "张浩然", sex_code="1", birth_date=date(2018, 2, 2), id_no=MALE, **HOME)
+    assert persons([registration("a", "张建国", **ZHANG), child]) == apart("a", "b")
+
+
+def test_two_valid_ids_are_two_persons(lake_home: Path) -> None:
+    namesake = registration("b", "张建国", **ZHANG | {"id_no": id_number(BORN, 213)})
+    assert persons([registration("a", "张建国", **ZHANG), namesake]) == apart("a", "b")
+
+
+def test_a_record_between_two_trusted_ids_joins_only_one(lake_home: Path) -> None:
+    """Without constraints the record without an id would pull two residents into one."""
+    rows = [
+        registration("a", "张建国", **ZHANG),
+        registration("b", "张建国", **ZHANG | {"id_no": id_number(BORN, 213)}),
+        registration("c", "张建国", **ZHANG | {"id_no": None}),
+    ]
+    found = persons(rows)
+    assert len(found) == 2 and frozenset({"a", "b", "c"}) not in found
+    assert not any({"a", "b"} <= g for g in found)
+
+
+def test_another_birth_date_and_nothing_that_identifies(lake_home: Path) -> None:
+    """Grandfather and grandson of one name in one house."""
+    one = registration("a", "张建国", **ZHANG | {"id_no": None})
+    other = registration("b", "张建国", **ZHANG | {"id_no": None, "birth_date": date(1996, 8, 25)})
+    assert persons([one, other]) == apart("a", "b")
+
+
+@pytest.mark.parametrize("name", ["无名氏", "未知", "急诊001"])
+def test_unknown_patients_are_persons_of_their_own(lake_home: Path, name: str) -> None:
+    rows = [registration(i, name, sex_code="1", birth_date=BORN, **HOME) for i in ("a", "b")]
+    assert persons(rows) == apart("a", "b")
+
+
+BIRTH = date(2026, 10, 3)
+
+
+def test_a_newborn_is_neither_its_mother_nor_nobody(lake_home: Path) -> None:
+    mother_id = id_number(date(1995, 1, 8), 288)
+    mother = registration("m", "张丽", sex_code="2", birth_date=date(1995, 1, 8), id_no=mother_id, **HOME)
+    child = registration("c", "张丽之子", sex_code="1", birth_date=BIRTH, id_no=mother_id, **HOME)
+    seen_again = registration("d", "张丽之子", org_code="C201", sex_code="1", birth_date=BIRTH, **HOME)
+    assert persons([mother, child, seen_again]) == together("c", "d") | apart("m")
+
+
+def test_newborn_twins_are_two(lake_home: Path) -> None:
+    rows = [
+        registration(i, n, sex_code="2", birth_date=BIRTH, **HOME)
+        for i, n in (("a", "张丽之长女"), ("b", "张丽之次女"))
+    ]
+    assert persons(rows) == apart("a", "b")
+
+
+def test_two_babies_of_one_day_are_two(lake_home: Path) -> None:
+    rows = [
+        registration("a", "张丽之子", sex_code="1", birth_date=BIRTH, **HOME),
+        registration("b", "李芳之子", sex_code="1", birth_date=BIRTH, **HOME),
+    ]
+    assert persons(rows) == apart("a", "b")
+
+
+def test_a_decision_that_they_are_one_outranks_two_ids(lake_home: Path) -> None:
+    """A resident who was issued two numbers; the police confirmed it."""
+    second = registration("b", "张建国", **ZHANG | {"id_no": id_number(BORN, 213)})
+    rows = [registration("a", "张建国", **ZHANG), second]
+    assert persons(rows, [("a", "b", "must_link")]) == together("a", "b")
+
+
+def test_a_decision_that_they_are_two_outranks_everything(lake_home: Path) -> None:
+    rows = [registration(i, "张建国", **ZHANG) for i in ("a", "b", "c")]
+    found = persons(rows, [("a", "b", "cannot_link")])
+    assert len(found) == 2 and not any({"a", "b"} <= g for g in found)
+
+
+def test_decisions_that_contradict_each_other_stop_the_run(lake_home: Path) -> None:
+    rows = [registration(i, "张建国", **ZHANG) for i in ("a", "b", "c")]
+    with pytest.raises(MedlakeError) as caught:
+        persons(rows, [("a", "b", "must_link"), ("b", "c", "must_link"), ("a", "c", "cannot_link")])
+    assert caught.value.code == "E303"
+    assert "张建国" not in str(caught.value) and MALE not in str(caught.value)
+
+
+def test_records_without_anything_usable_stay_alone(lake_home: Path) -> None:
+    assert persons([registration("a", None), registration("b", None), registration("c", "")]) == apart(
+        "a", "b", "c"
+    )
