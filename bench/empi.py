@@ -19,10 +19,10 @@ from bench.harness import Measure, measured, report, say
 
 RESIDENTS = 100_000
 SEED = 20261122
-DAY = date(2026, 11, 17)
+DAY = date(2026, 11, 20)
 
 
-def _use(home: str) -> None:
+def use_home(home: str) -> None:
     """Point this process at a scratch lake."""
     os.environ["MEDLAKE_HOME"] = home
     from lake.settings import settings
@@ -31,8 +31,8 @@ def _use(home: str) -> None:
 
 
 def prepare(home: str, residents: int, seed: int) -> None:
-    """Make a city and put its registrations where ingestion would: ``silver/patient``, ``silver/ph_archive``."""
-    _use(home)
+    """Make a city and put its registrations where ingestion would, with the columns of each table's contract."""
+    use_home(home)
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -41,11 +41,21 @@ def prepare(home: str, residents: int, seed: int) -> None:
     from lake.truth import truth_dir
     from simulator.people import make_city
 
-    registrations = make_city(residents=residents, seed=seed).registrations
-    systems = {"his": ("patient", "patient_local_id"), "public_health": ("ph_archive", "archive_id")}
-    for system, (name, key) in systems.items():
+    city = make_city(residents=residents, seed=seed)
+    registrations = city.delivered(None, city.as_of)
+    # system -> table, and what its own columns are called in the simulator
+    systems = {
+        "his": ("patient", {"patient_local_id": "local_id"}),
+        "public_health": ("ph_archive", {"archive_id": "local_id"}),
+        "lis": (
+            "lab_report",
+            {"patient_local_id": "local_id", "report_id": "local_id", "requesting_org_code": "org_code"},
+        ),
+        "pacs": ("imaging_instance", {"patient_local_id": "local_id", "sop_instance_uid": "local_id"}),
+    }
+    for system, (name, renamed) in systems.items():
         rows = registrations.filter(pc.equal(registrations["source_system"], system))
-        given = {c: rows[c] for c in rows.column_names} | {key: rows["local_id"]}
+        given = {c: rows[c] for c in rows.column_names} | {c: rows[of] for c, of in renamed.items()}
         schema = table_contract(name).silver_schema()
         columns = [
             given[f.name].cast(f.type) if f.name in given else pa.nulls(rows.num_rows, f.type) for f in schema
@@ -53,11 +63,7 @@ def prepare(home: str, residents: int, seed: int) -> None:
         tables.overwrite(f"silver/{name}", pa.table(columns, schema=schema))
         with ops.engine().begin() as connection:
             ledger.set_visible(connection, f"silver/{name}", tables.version(f"silver/{name}"), None)
-    truth_dir().mkdir(parents=True, exist_ok=True)
-    import pyarrow.parquet as pq
-
-    truth = registrations.select(["source_system", "org_code", "local_id", "resident_id"])
-    pq.write_table(truth, truth_dir() / "registration.parquet")
+    city.write_truth(truth_dir())
 
 
 def floor() -> Measure:
@@ -88,7 +94,7 @@ def main(residents: int = RESIDENTS, seed: int = SEED) -> dict[str, Any]:
         maker.join()
         if maker.exitcode:
             raise SystemExit(maker.exitcode)
-        _use(home)
+        use_home(home)
         say("link …")
         with measured() as ours:
             import empi
@@ -96,7 +102,16 @@ def main(residents: int = RESIDENTS, seed: int = SEED) -> dict[str, Any]:
             linked = empi.link(DAY)
         found = empi.evaluate()
         say(json.dumps({k: found[k] for k in ("by_source", "by_age")}, ensure_ascii=False, indent=1))
-        kept = ("records", "persons", "precision", "recall", "f1", "exact_clusters", "false_pairs", "missed_pairs")
+        kept = (
+            "records",
+            "persons",
+            "precision",
+            "recall",
+            "f1",
+            "exact_clusters",
+            "false_pairs",
+            "missed_pairs",
+        )
         facts = {k: found[k] for k in kept} | {"residents": residents, "pairs": linked["pairs"]}
         return report("empi", ours, floor(), floor_is="self-join on id_no", **facts)
 

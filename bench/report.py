@@ -19,13 +19,17 @@ BENCHES = {
 
 def _run(name: str) -> dict[str, Any]:
     say(f"bench-{name} …")
-    done = subprocess.run([sys.executable, "-m", f"bench.{name}"], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", f"bench.{name}"], stdout=subprocess.PIPE, text=True, check=True
+    )
     return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
 def _row(name: str, result: dict[str, Any]) -> str:
     known = {"bench", "machine", "seconds", "peak_rss_mb", "floor_seconds", "ratio_to_floor", "floor"}
-    facts = ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in result.items() if k not in known)
+    facts = ", ".join(
+        f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in result.items() if k not in known
+    )
     return (
         f"| `make bench-{name}` | {BENCHES[name]} | {facts} | {result['seconds']} | {result['peak_rss_mb']:,.0f} | "
         f"{result.get('floor', '')} {result['floor_seconds']} s | {result['ratio_to_floor']} |"

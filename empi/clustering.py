@@ -132,5 +132,7 @@ def constrained_union(
     inside = cannot[is_bad[label[cannot[:, 0]]] & is_bad[label[cannot[:, 1]]]]
     walked, cut = _walk(nodes, trusted, edges, [(int(a), int(b)) for a, b in inside])
     label = label.copy()
-    label[np.fromiter(walked.keys(), np.int64, len(walked))] = np.fromiter(walked.values(), np.int64, len(walked))
+    label[np.fromiter(walked.keys(), np.int64, len(walked))] = np.fromiter(
+        walked.values(), np.int64, len(walked)
+    )
     return Clusters(label, len(bad), cut)

@@ -68,11 +68,19 @@ def exact_clusters(connection: duckdb.DuckDBPyConnection) -> float:
 def judge(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """All measures, from tables ``identifier`` (open ``MR`` rows), ``person`` and ``truth``."""
     connection.execute(_JUDGED)
-    records, persons = connection.execute("SELECT count(*), count(DISTINCT empi_id) FROM judged").fetchall()[0]
-    result: dict[str, Any] = {"records": int(records), "persons": int(persons), **rates(pair_counts(connection))}
+    records, persons = connection.execute("SELECT count(*), count(DISTINCT empi_id) FROM judged").fetchall()[
+        0
+    ]
+    result: dict[str, Any] = {
+        "records": int(records),
+        "persons": int(persons),
+        **rates(pair_counts(connection)),
+    }
     result["exact_clusters"] = exact_clusters(connection)
     for name, column in (("by_source", "source_system"), ("by_age", "age_group")):
-        groups = [r[0] for r in connection.execute(f"SELECT DISTINCT {column} FROM judged ORDER BY 1").fetchall()]
+        groups = [
+            r[0] for r in connection.execute(f"SELECT DISTINCT {column} FROM judged ORDER BY 1").fetchall()
+        ]
         result[name] = {g: rates(pair_counts(connection, f"{column} = '{g}'")) for g in groups}
     return result
 

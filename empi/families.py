@@ -27,7 +27,7 @@ def borrow_from_mother(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def mark_multiple_births(connection: duckdb.DuckDBPyConnection) -> None:
-    """Set ``is_multiple_birth`` where one home has two trusted ids of one day, or one mother two newborns."""
+    """Set ``is_multiple_birth`` where one home has two trusted ids of one day, or one mother two newborns or cards."""
     signs = [
         f"""SELECT r.rec_no FROM record r JOIN (
             SELECT {", ".join(home)} FROM record WHERE id_own AND {" AND ".join(f"{c} IS NOT NULL" for c in home)}
@@ -38,7 +38,8 @@ def mark_multiple_births(connection: duckdb.DuckDBPyConnection) -> None:
         """SELECT r.rec_no FROM record r JOIN (
             SELECT dob, mother_nm FROM (SELECT dob, mother_nm, source_system, org_code FROM record
                 WHERE birth_mark IS NOT NULL GROUP BY ALL HAVING count(*) > 1)
-            GROUP BY ALL) USING (dob, mother_nm)"""
+            UNION ALL SELECT dob, mother_nm FROM record WHERE birth_mark IS NOT NULL
+            GROUP BY ALL HAVING count(DISTINCT card) > 1) USING (dob, mother_nm)"""
     )
     connection.execute(
         f"UPDATE record SET is_multiple_birth = true WHERE rec_no IN ({' UNION ALL '.join(signs)})"

@@ -12,7 +12,9 @@ import duckdb
 #: Smaller wins. A hospital sees the card; an archive is often copied from a household register.
 SOURCE_RANK = {"his": 1, "public_health": 2, "lis": 3, "pacs": 4}
 
-_RANK = "CASE s.source_system " + " ".join(f"WHEN '{s}' THEN {r}" for s, r in SOURCE_RANK.items()) + " ELSE 9 END"
+_RANK = (
+    "CASE s.source_system " + " ".join(f"WHEN '{s}' THEN {r}" for s, r in SOURCE_RANK.items()) + " ELSE 9 END"
+)
 
 
 def build_person(connection: duckdb.DuckDBPyConnection) -> None:

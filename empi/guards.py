@@ -10,17 +10,20 @@ from __future__ import annotations
 
 from empi.model import ACCEPT_WEIGHT, gamma
 
-_SAME_ID = f"gamma_idno IN ({gamma('idno', 'trusted')}, {gamma('idno', 'same_valid')}, {gamma('idno', 'typo')})"
+_SAME_ID = (
+    f"gamma_idno IN ({gamma('idno', 'trusted')}, {gamma('idno', 'same_valid')}, {gamma('idno', 'typo')})"
+)
 _SURE_ID = f"gamma_idno IN ({gamma('idno', 'trusted')}, {gamma('idno', 'same_valid')})"
 _SAME_CARD = f"gamma_card = {gamma('card', 'same')}"
 _NAME_OTHER = f"gamma_name IN ({gamma('name', 'else')}, {gamma('name', 'surname')})"
 _NAME_DIFFERS = f"gamma_name BETWEEN {gamma('name', 'else')} AND {gamma('name', 'one_character')}"
 _NAME_ALIKE = f"gamma_name >= {gamma('name', 'one_character')}"
-_DOB_UNPROVEN = f"gamma_dob IN (-1, {gamma('dob', 'else')}, {gamma('dob', 'near_year')})"
+_DOB_UNPROVEN = f"gamma_dob <> {gamma('dob', 'exact')}"
 _NEWBORN = "(coalesce(l.birth_mark, r.birth_mark) IS NOT NULL)"
 _MULTIPLE = "coalesce(l.is_multiple_birth OR r.is_multiple_birth, false)"
 _HOME_CLOSE = f"gamma_home >= {gamma('home', 'contact')}"
 _SAME_DAY = f"gamma_dob = {gamma('dob', 'exact')}"
+_MARKS_AGREE = "coalesce(l.birth_mark = r.birth_mark OR '' IN (l.birth_mark, r.birth_mark), true)"
 #: The mother's name stands in a newborn's own name, and as contact in the records of the child with a name.
 _SAME_MOTHER = "coalesce(l.kin_nm = r.kin_nm, false)"
 
@@ -28,11 +31,11 @@ _SAME_MOTHER = "coalesce(l.kin_nm = r.kin_nm, false)"
 GUARDS: dict[str, str] = {
     # two numbers, both right by checksum and by their own record's birth date: two people
     "two_ids": f"gamma_idno = {gamma('idno', 'two_trusted')} AND NOT coalesce({_SAME_CARD}, false)",
-    # the same id under another name, and no birth date that both records give, or another sex: lent, or a guardian's
+    # the same id under another name, and not the same birth date in both records, or another sex: lent, or a guardian's
     "borrowed_id": f"{_SAME_ID} AND {_NAME_OTHER} AND ({_DOB_UNPROVEN} OR gamma_sex = 0)",
     # a nameless newborn: whose child it is must be certain, 长子 is not 次子, and of twins either may be meant
     "newborn": f"{_NEWBORN} AND NOT ({_SAME_CARD}) AND NOT ({_SAME_DAY} AND ({_HOME_CLOSE} OR {_SAME_MOTHER}) "
-    f"AND gamma_sex <> 0 AND NOT {_MULTIPLE} AND coalesce(l.birth_mark = r.birth_mark, true) "
+    f"AND gamma_sex <> 0 AND NOT {_MULTIPLE} AND {_MARKS_AGREE} "
     "AND coalesce(l.mother_nm = r.mother_nm, true))",
     # same home, same birth date, another given name, and no id or card in common: twins and other relatives
     "twin": f"NOT ({_SAME_ID}) AND NOT {_SAME_CARD} AND ({_NAME_DIFFERS} OR "

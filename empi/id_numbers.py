@@ -17,7 +17,9 @@ PLACEHOLDERS = ("123456789012345678", "111111111111111111", "000000000000000000"
 #: Passport, Hong Kong/Macau and Taiwan permits: letters, then digits. They carry no birth date and no checksum.
 DOCUMENT = r"[A-Z]{1,2}\d{7,10}"
 
-_SUM = " + ".join(f"{weight} * (ascii(substr(s, {place}, 1)) - 48)" for place, weight in enumerate(WEIGHTS, 1))
+_SUM = " + ".join(
+    f"{weight} * (ascii(substr(s, {place}, 1)) - 48)" for place, weight in enumerate(WEIGHTS, 1)
+)
 _PLACEHOLDER_LIST = ", ".join(f"'{p}'" for p in PLACEHOLDERS)
 
 MACROS = (

@@ -88,11 +88,19 @@ def _write(connection: duckdb.DuckDBPyConnection, visible: dict[str, int]) -> di
         written[EVENT] = tables.version(EVENT)
     kill.point("empi.events_written")
     for name, table, order in (
-        (IDENTIFIER, "crosswalk", "empi_id, identifier_type, source_system, org_code, identifier_value, valid_from"),
+        (
+            IDENTIFIER,
+            "crosswalk",
+            "empi_id, identifier_type, source_system, org_code, identifier_value, valid_from",
+        ),
         (PERSON, "person", "empi_id"),
     ):
         at = visible.get(name)
-        if at is not None and tables.version(name) == at and _same(connection, table, tables.scan_sql(name, at)):
+        if (
+            at is not None
+            and tables.version(name) == at
+            and _same(connection, table, tables.scan_sql(name, at))
+        ):
             written[name] = at
             continue
         rows = connection.execute(f"SELECT * FROM {table} ORDER BY {order}").to_arrow_reader(200_000)
@@ -103,7 +111,9 @@ def _write(connection: duckdb.DuckDBPyConnection, visible: dict[str, int]) -> di
 
 def _same(connection: duckdb.DuckDBPyConnection, table: str, scan: str) -> bool:
     columns = ", ".join(r[0] for r in connection.execute(f"DESCRIBE {table}").fetchall())
-    fingerprint = f"SELECT count(*), bit_xor(hash(t)), sum(hash(t) % 1000003) FROM (SELECT {columns} FROM {{}}) t"
+    fingerprint = (
+        f"SELECT count(*), bit_xor(hash(t)), sum(hash(t) % 1000003) FROM (SELECT {columns} FROM {{}}) t"
+    )
     first, second = (connection.execute(fingerprint.format(s)).fetchall() for s in (table, scan))
     return first == second
 

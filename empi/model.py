@@ -59,7 +59,10 @@ LEVELS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "dob": (
         ("exact", "dob_l = dob_r"),
-        ("year_only", "left(dob_l, 4) = left(dob_r, 4) AND (right(dob_l, 4) = '0101' OR right(dob_r, 4) = '0101')"),
+        (
+            "year_only",
+            "left(dob_l, 4) = left(dob_r, 4) AND (right(dob_l, 4) = '0101' OR right(dob_r, 4) = '0101')",
+        ),
         ("lunar", "abs(dob_day_l - dob_day_r) BETWEEN 17 AND 51"),
         ("one_edit", "damerau_levenshtein(dob_l, dob_r) <= 1"),
         ("near_year", "abs(dob_day_l - dob_day_r) <= 366"),
@@ -121,7 +124,9 @@ def gamma(comparison: str, level: str) -> int:
 
 def chance_agreement(trained: dict[str, Any], comparison: str, level: str) -> float:
     """How often two records of different persons agree at a level (Fellegi and Sunter's u)."""
-    levels = next(c for c in trained["comparisons"] if c["output_column_name"] == comparison)["comparison_levels"]
+    levels = next(c for c in trained["comparisons"] if c["output_column_name"] == comparison)[
+        "comparison_levels"
+    ]
     return float(next(at for at in levels if at["label_for_charts"] == level)["u_probability"])
 
 

@@ -23,9 +23,16 @@ COMPOUND_SURNAMES = frozenset(
 )
 
 #: A desk that does not know whom it has before it writes one of these.
-_UNKNOWN = re.compile(r"无名|无姓名|不详|未知|佚名|无主|三无|某某|^某|^急诊|^测试|待查|^患者$|^病人$|^NULL$|^NONE$|^$")
+_UNKNOWN = re.compile(
+    r"无名|无姓名|不详|未知|佚名|无主|三无|某某|^某|^急诊|^测试|待查|^患者$|^病人$|^NULL$|^NONE$|^$"
+)
 #: A newborn under its mother's name: 张丽之子, 张丽之长女, 张丽之子A, 张丽毛毛, 张丽婴儿.
-_NEWBORN = re.compile(r"^(.{2,}?)(?:之[大小长次双一二三]?[子女婴儿宝]儿?|之?毛毛|之?宝宝|之婴儿?|婴儿|新生儿|BB)[一二三123AB]?$")
+_NEWBORN = re.compile(
+    r"^(.{2,}?)(?:之[大小长次双一二三]?[子女婴儿宝]儿?|之?毛毛|之?宝宝|之婴儿?|婴儿|新生儿|BB)[一二三123AB]?$"
+)
+#: A baby is a baby: these say neither sex nor order.
+_NEUTRAL = re.compile(r"之?毛毛|之?宝宝|之[婴宝]儿?|婴儿|新生儿|BB")
+#: A remark in brackets (已故, 小).
 _REMARK = re.compile(r"[(\[【〔][^)\]】〕]*[)\]】〕]")
 _DROP = re.compile(r"[\s\ufeff\u200b%·•・．.。,，、()\[\]【】〔〕\-_/\\^=]+")
 #: What a desk puts behind the second 王伟 on its list.
@@ -40,7 +47,9 @@ SCHEMA = pa.schema(
         pa.field("sn", pa.string()),
         pa.field("sn_py", pa.string()),
         pa.field("mother_nm", pa.string()),  # whose child a nameless newborn is
-        pa.field("birth_mark", pa.string()),  # what follows the mother's name
+        pa.field(
+            "birth_mark", pa.string()
+        ),  # what follows the mother's name and tells of sex and order; may be ""
         pa.field("is_unknown", pa.bool_()),
     ]
 )
@@ -101,7 +110,7 @@ def name_table(names: Sequence[str]) -> pa.Table:
         [s or None for s in surnames],
         [n[: len(s)] or None for n, s in zip(sound, surnames, strict=True)],
         [b[0] if b else None for b in births],
-        [b[1] if b else None for b in births],
+        [_NEUTRAL.sub("", b[1]) if b else None for b in births],
         unknown,
     ]
     return pa.table(columns, schema=SCHEMA)

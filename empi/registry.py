@@ -19,12 +19,9 @@ from lake.crypto import token, token_column
 ALPHABET = "ABCDEFGHJKMNPQRSTVWXYZ0123456789"  # 32 characters; no I, L, O, U
 #: 60 bits of SHA-256 as 12 characters. The text hashed is the run's secret seed and a serial number: nothing of
 #: the person goes into an id.
-_SERIAL_ID = (
-    "'E' || "
-    + " || ".join(
-        f"substr('{ALPHABET}', ((('0x' || left(sha256({{0}}), 15))::UBIGINT >> {5 * i}) & 31)::INTEGER + 1, 1)"
-        for i in range(12)
-    )
+_SERIAL_ID = "'E' || " + " || ".join(
+    f"substr('{ALPHABET}', ((('0x' || left(sha256({{0}}), 15))::UBIGINT >> {5 * i}) & 31)::INTEGER + 1, 1)"
+    for i in range(12)
 )
 RECORD_KEY = ("source_system", "org_code", "identifier_value")
 _KEY = ", ".join(RECORD_KEY)
@@ -104,7 +101,9 @@ def _issue(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
     """New ids for clusters without one, in the order of their smallest record; never one that was ever used."""
     issued = int(connection.execute("SELECT count(*) FROM ever").fetchall()[0][0])
     seed = token("empi_id", run_id)
-    drawn = _SERIAL_ID.format(f"'{seed}|' || ? || '|' || (row_number() OVER (ORDER BY cluster_no) + {issued})")
+    drawn = _SERIAL_ID.format(
+        f"'{seed}|' || ? || '|' || (row_number() OVER (ORDER BY cluster_no) + {issued})"
+    )
     draw = 0
     while True:
         connection.execute(

@@ -27,10 +27,14 @@ def linker(connection: duckdb.DuckDBPyConnection, settings: Any) -> Linker:
 
     connection.execute("CREATE OR REPLACE VIEW linkable AS SELECT * FROM record WHERE NOT is_unknown")
     api = DuckDBAPI(connection)
-    return Linker(api.register("linkable", dataset_display_name="linkable"), settings, log_level=logging.ERROR)
+    return Linker(
+        api.register("linkable", dataset_display_name="linkable"), settings, log_level=logging.ERROR
+    )
 
 
-def _register_frequencies(connection: duckdb.DuckDBPyConnection, engine: Linker, trained: dict[str, Any]) -> None:
+def _register_frequencies(
+    connection: duckdb.DuckDBPyConnection, engine: Linker, trained: dict[str, Any]
+) -> None:
     """Tell Splink how common each value is, drawn towards the average as far as the records are few.
 
     Splink's own count takes the only name of a small set for the commonest name there is.

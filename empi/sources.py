@@ -47,7 +47,8 @@ _HIS = """
     FROM silver.patient"""
 _ARCHIVE = """
     SELECT 'public_health' AS source_system, org_code, archive_id AS identifier_value, name, sex_code, birth_date,
-           id_no, phone, contact_name, contact_phone, addr_region_code, addr_detail, is_dead, death_date, source_updated_at AS updated_at
+           id_no, phone, contact_name, contact_phone, addr_region_code, addr_detail, is_dead, death_date,
+           source_updated_at AS updated_at
     FROM silver.ph_archive"""
 _KNOWN = """
     WHERE NOT EXISTS (SELECT 1 FROM silver.patient p
@@ -133,7 +134,9 @@ def collect_deaths(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
     source = "silver.death_registry" if "silver/death_registry" in run.versions else "(SELECT NULL) LIMIT 0"
     columns = "id_no, name, birth_date, died_on"
     if "silver/death_registry" not in run.versions:
-        columns = "NULL::VARCHAR AS id_no, NULL::VARCHAR AS name, NULL::DATE AS birth_date, NULL::DATE AS died_on"
+        columns = (
+            "NULL::VARCHAR AS id_no, NULL::VARCHAR AS name, NULL::DATE AS birth_date, NULL::DATE AS died_on"
+        )
     connection.execute(f"CREATE OR REPLACE TABLE death AS SELECT {columns} FROM {source}")
 
 

@@ -90,7 +90,7 @@ CROSS JOIN LATERAL (SELECT coalesce(c.born, CASE WHEN c.is_national THEN id_birt
 """
 _MACROS = (
     # a mobile number, or nothing: switchboards and repeated digits identify nobody
-    rf"""CREATE OR REPLACE MACRO digits(s) AS right(regexp_replace(
+    r"""CREATE OR REPLACE MACRO digits(s) AS right(regexp_replace(
         translate(s, '０１２３４５６７８９', '0123456789'), '\D', '', 'g'), 11)""",
     rf"""CREATE OR REPLACE MACRO phone_clean(s) AS CASE
         WHEN regexp_full_match(digits(s), '1[3-9]\d{{9}}') AND NOT regexp_matches(digits(s), '{_SAME_DIGITS}')

@@ -42,7 +42,9 @@ def estimate(connection: duckdb.DuckDBPyConnection, seed: int) -> dict[str, Any]
         [block_on("idno", "nm"), block_on("nm", "dob", "phone")], recall=_DETERMINISTIC_RECALL
     )
     for rule in _EM_RULES:
-        engine.training.estimate_parameters_using_expectation_maximisation(block_on(*rule), max_pairs=_EM_PAIRS)
+        engine.training.estimate_parameters_using_expectation_maximisation(
+            block_on(*rule), max_pairs=_EM_PAIRS
+        )
     return {"trained_on": records, "splink": complete(engine.misc.save_model_to_json())}
 
 

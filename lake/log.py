@@ -19,9 +19,10 @@ ALLOWED_KEYS = frozenset(
     threshold precision recall f1 expectation expectations suite kept removed swapped gate codes""".split()
 )
 
-logging.getLogger("medlake").addHandler(
-    logging.NullHandler()
-)  # the file is the log; a command prints its own words
+# the file is the log; a command prints its own words, and a library that sets up logging must not print ours
+_root = logging.getLogger("medlake")
+_root.addHandler(logging.NullHandler())
+_root.propagate = False
 
 
 class Logger:

@@ -294,9 +294,9 @@ def settings(json: Json = False) -> None:
 def serve() -> None:
     """启动门户（质控页、账目、目录）/ start the portal: quality page, ledger, catalogue."""
     import uvicorn
-    from portal.app import create_app
 
     from lake.settings import settings as current
+    from portal.app import create_app
 
     s = current()
     uvicorn.run(create_app(), host=s.host, port=s.portal_port, log_level="warning", server_header=False)

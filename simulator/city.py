@@ -82,7 +82,8 @@ def simulate(
     window = built.world.window
     if bad_day is not None:
         bad.resubmit(built.world, bad_day, float(built.world.rates["bad_day_share"]))
-    drop = base.Drop(Path(out), frozenset(window.data_dates), frozenset(empty_feeds), built.damage)
+    bulk = frozenset([bad_day] if bad_day else [])
+    drop = base.Drop(Path(out), frozenset(window.data_dates), frozenset(empty_feeds), built.damage, bulk)
     drop.replace()
     write_drop(built.world.tables, drop, window)
     if built.damage and len(window.data_dates) > 2:
@@ -126,7 +127,7 @@ def simulate_bad_day(
         known["residents"], known["days"], end, known["history_years"], known["seed"], known["profile"]
     )
     bad.resubmit(built.world, data_date, float(built.world.rates["bad_day_share"]))
-    drop = base.Drop(out, frozenset([data_date]))
+    drop = base.Drop(out, frozenset([data_date]), bulk=frozenset([data_date]))
     drop.extend()
     write_drop(built.world.tables, drop, built.world.window)
     faults = _write_truth(truth, built, drop, known, up_to=data_date)
@@ -173,20 +174,7 @@ def _write_truth(
         ]
     )
     pq.write_table(faults, truth / "fault.parquet")
-    registrations = built.city.registrations
-    columns = [
-        "registration_id",
-        "resident_id",
-        "source_system",
-        "org_code",
-        "local_id",
-        "is_duplicate_archive",
-    ]
-    pq.write_table(
-        registrations.select([c for c in columns if c in registrations.column_names]),
-        truth / "registration.parquet",
-    )
-    pq.write_table(built.city.residents, truth / "resident.parquet")
+    built.city.write_truth(truth)
     text = json.dumps(parameters, ensure_ascii=False, indent=1, sort_keys=True)
     (truth / PARAMETERS).write_text(text + "\n", encoding="utf-8")
     return faults

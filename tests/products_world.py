@@ -145,9 +145,7 @@ def build(
     path = candidate_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     owners = assets if assets is not None else ASSETS
-    results: list[Any] = [
-        (p, m, "success", "") for m, p in owners.items() if m not in (failed or {})
-    ]
+    results: list[Any] = [(p, m, "success", "") for m, p in owners.items() if m not in (failed or {})]
     results += [(p, m, "error", "boom") for m, p in (failed or {}).items()]
     run = runs.get_run(day)
     con = duckdb.connect(str(path))

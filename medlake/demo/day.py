@@ -86,15 +86,16 @@ def chain(client: airflow.Client, day: date, progress: Progress) -> None:
     """
     key = str(day)
     runs = client.runs("ingest", key)
-    if not runs:
+    triggered = not runs
+    if triggered:
         client.trigger("ingest", partition_key=key)
     elif runs[0]["state"] == "failed":
         client.clear("ingest", runs[0]["dag_run_id"])
     for dag in airflow.CHAIN:
-        _follow(client, dag, key, progress)
+        _follow(client, dag, key, progress, triggered)
 
 
-def _follow(client: airflow.Client, dag: str, key: str, progress: Progress) -> None:
+def _follow(client: airflow.Client, dag: str, key: str, progress: Progress, triggered: bool) -> None:
     cleared = False
     seen_running = False
     while True:
@@ -104,12 +105,11 @@ def _follow(client: airflow.Client, dag: str, key: str, progress: Progress) -> N
             if run and run["state"] in _ENDED:
                 published = dag == "publish" and _published(client, run)
                 if run["state"] == "success" or published:
-                    if seen_running or not progress.steps[dag].began:
-                        progress.end(
-                            dag,
-                            note="" if run["state"] == "success" else "质控门关闭 gate closed",
-                            seconds=_seconds(run),
-                        )
+                    note = "" if run["state"] == "success" else "质控门关闭 gate closed"
+                    if seen_running or cleared or triggered:
+                        progress.end(dag, note=note, seconds=_seconds(run))
+                    else:
+                        progress.reuse(dag, note=note)
                     return
                 if seen_running or cleared:
                     progress.fail(dag)

@@ -25,6 +25,11 @@ def _run_dir() -> Path:
     return directory
 
 
+def _environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment and more, with bytecode kept: some forty processes import the same libraries."""
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | dict(extra)
+
+
 def log_path(name: str) -> Path:
     directory = settings().log_dir
     directory.mkdir(parents=True, exist_ok=True)
@@ -60,7 +65,7 @@ def start(name: str, argv: Sequence[str | Path], env: Mapping[str, str], *, nice
     with log_path(name).open("ab") as log:
         process = subprocess.Popen(
             [str(a) for a in argv],
-            env={**os.environ, **env},
+            env=_environment(env),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -177,7 +182,7 @@ def run_step(
     log = log_path(name).open("ab")
     return subprocess.Popen(
         [str(a) for a in argv],
-        env={**os.environ, **env},
+        env=_environment(env),
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from simulator.clinical.cohort import Cohort
 from simulator.clinical.draw import NO_DAY, days, flags, instants, pick, serial_ids, stream, to_days, weighted
+from simulator.clinical.registers import current_and_later, residents_of
 from simulator.clinical.window import Window
 
 ALLERGIES = ["无", "青霉素", "磺胺", "链霉素", "头孢类", "青霉素、磺胺"]
@@ -33,6 +34,18 @@ DEATH_CAUSES = [
     "W19.x00",
 ]
 DEATH_WEIGHTS = np.array([0.17, 0.16, 0.1, 0.14, 0.12, 0.09, 0.07, 0.04, 0.07, 0.04])
+
+
+GIVEN_AGAIN = (
+    "name",
+    "id_type_code",
+    "id_no",
+    "phone",
+    "contact_name",
+    "contact_phone",
+    "addr_region_code",
+    "addr_detail",
+)
 
 
 @dataclass(frozen=True)
@@ -71,14 +84,8 @@ def past_diseases(
 def make_archives(city: Any, cohort: Cohort, window: Window, rates: Mapping[str, Any], seed: int) -> Archives:
     """`rates`: the `clinical` section. A row per archive, and one more where it is closed in the daily window."""
     rng = stream(seed, "archive")
-    reg = city.registrations.filter(
-        pc.equal(city.registrations["source_system"], "public_health")
-    ).combine_chunks()
-    who = (
-        pc.index_in(reg["resident_id"], city.residents["resident_id"].combine_chunks())
-        .combine_chunks()
-        .to_numpy()
-    )
+    reg, later = current_and_later(city, window, "public_health")
+    who = residents_of(reg, city).to_numpy()
     size = len(who)
     is_copy = reg["is_duplicate_archive"].combine_chunks().to_numpy(zero_copy_only=False)
     opened = to_days(reg["registered_on"])
@@ -111,11 +118,11 @@ def make_archives(city: Any, cohort: Cohort, window: Window, rates: Mapping[str,
         "sex_code": reg["sex_code"], "birth_date": reg["birth_date"], "id_type_code": reg["id_type_code"],
         "id_no": reg["id_no"], "phone": reg["phone"], "contact_name": reg["contact_name"],
         "contact_phone": reg["contact_phone"], "addr_region_code": reg["addr_region_code"],
-        "addr_detail": reg["addr_detail"], "hukou_region_code": resident["hukou_region_code"],
-        "resident_type_code": pc.if_else(local, "1", "2"), "ethnicity_code": resident["ethnicity_code"],
+        "addr_detail": reg["addr_detail"], "hukou_region_code": reg["hukou_region_code"],
+        "resident_type_code": pc.if_else(local, "1", "2"), "ethnicity_code": reg["ethnicity_code"],
         "blood_abo_code": resident["blood_abo_code"], "blood_rh_code": resident["blood_rh_code"],
-        "education_code": resident["education_code"], "occupation_code": resident["occupation_code"],
-        "marital_code": resident["marital_code"],
+        "education_code": reg["education_code"], "occupation_code": reg["occupation_code"],
+        "marital_code": reg["marital_code"],
         "pay_type_code": pick(["1", "2", "3", "7"], weighted(rng, np.array([0.3, 0.25, 0.42, 0.03]), size)),
         "drug_allergy": pick(ALLERGIES, weighted(rng, ALLERGY_WEIGHTS, size)),
         "past_disease": disease, "past_disease_on": disease_on,
@@ -128,7 +135,8 @@ def make_archives(city: Any, cohort: Cohort, window: Window, rates: Mapping[str,
         "source_updated_at": instants(updated.astype("datetime64[s]") + seconds),
         "org_code": reg["org_code"], "deliver_on": days(window.deliver_on(updated)), "resident": who,
     })  # fmt: skip
-    table = pa.concat_tables([table, _closings(table, later_closed, closed, death, window)])
+    changes = _changes(table, later, later_closed, window)
+    table = pa.concat_tables([table, _closings(table, later_closed, closed, death, window), changes])
     of_resident = np.full(len(cohort), -1, dtype="int64")
     primary = np.flatnonzero(~is_copy)[::-1]
     of_resident[who[primary]] = primary
@@ -150,6 +158,22 @@ def _closings(
         "death_date": days(death[which]),
         "source_updated_at": instants(closed[which].astype("datetime64[s]") + np.timedelta64(17, "h")),
         "deliver_on": days(window.deliver_on(closed[which])),
+    }
+    for name, column in new.items():
+        rows = rows.set_column(rows.schema.get_field_index(name), name, column)
+    return rows.cast(table.schema)
+
+
+def _changes(table: pa.Table, later: pa.Table, being_closed: np.ndarray, window: Window) -> pa.Table:
+    """Archives whose owner gave another telephone, name or address after the history, unless closed just then."""
+    open_ids = table["archive_id"].filter(pa.array(~being_closed))
+    later = later.filter(pc.is_in(later["local_id"], open_ids.combine_chunks()))
+    rows = table.take(pc.index_in(later["local_id"], table["archive_id"].combine_chunks()))
+    day = to_days(later["source_updated_at"].cast(pa.date32()))
+    new: dict[str, Any] = {name: later[name] for name in GIVEN_AGAIN}
+    new |= {
+        "source_updated_at": later["source_updated_at"].cast(pa.timestamp("s")),
+        "deliver_on": days(window.deliver_on(day)),
     }
     for name, column in new.items():
         rows = rows.set_column(rows.schema.get_field_index(name), name, column)

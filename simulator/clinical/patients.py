@@ -8,10 +8,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from simulator.clinical.cohort import Cohort
-from simulator.clinical.draw import DAY, to_days
+from simulator.clinical.draw import DAY, days, flags, to_days
+from simulator.clinical.registers import current_and_later, residents_of
+from simulator.clinical.window import Window
+
+REGISTERED = [
+    "name", "sex_code", "birth_date", "id_type_code", "id_no", "health_card_no", "insurance_no", "phone",
+    "contact_name", "contact_phone", "addr_detail", "ethnicity_code", "marital_code", "mother_patient_id",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,8 @@ class Patients:
     """Registrations sorted by resident and institution level.
 
     `first` and `count` say, per resident, where the resident's registrations begin and how many there are;
-    `level` is 3 for the lead hospital, 2 for second-level hospitals, 1 for centres.
+    `level` is 3 for the lead hospital, 2 for second-level hospitals, 1 for centres; `later` are versions after the
+    history.
     """
 
     table: pa.Table
@@ -29,6 +36,7 @@ class Patients:
     since: np.ndarray
     first: np.ndarray
     count: np.ndarray
+    later: pa.Table
 
     def __len__(self) -> int:
         return len(self.org)
@@ -40,20 +48,34 @@ class Patients:
             name: np.concatenate([getattr(self, name), getattr(others, name)])
             for name in ("resident", "org", "level", "since")
         }
-        return Patients(table=table, first=self.first, count=self.count, **both)
+        return Patients(table=table, first=self.first, count=self.count, later=self.later, **both)
 
 
-def make_patients(city: Any, levels: Mapping[str, int], system: str = "his") -> Patients:
-    """Registrations of `system`; `levels`: org_code -> level."""
-    reg = city.registrations.filter(pc.equal(city.registrations["source_system"], system)).combine_chunks()
-    residents = city.residents["resident_id"].combine_chunks()
-    who = pc.index_in(reg["resident_id"], residents).combine_chunks().to_numpy()
+def make_patients(city: Any, levels: Mapping[str, int], window: Window, system: str = "his") -> Patients:
+    """Registrations of `system` with their later versions; `levels`: org_code -> level."""
+    reg, later = current_and_later(city, window, system)
+    who = residents_of(reg, city).to_numpy()
     org = np.asarray(reg["org_code"].to_pylist(), dtype=object)
     level = np.array([levels[code] for code in org.tolist()], dtype="int8")
     order = np.lexsort((np.asarray(reg["local_id"].to_pylist(), dtype=str), level, who))
     reg, who, org, level = reg.take(pa.array(order)), who[order], org[order], level[order]
     count = np.bincount(who, minlength=city.residents.num_rows)
-    return Patients(reg, who, org, level, to_days(reg["registered_on"]), np.cumsum(count) - count, count)
+    since = to_days(reg["registered_on"])
+    return Patients(reg, who, org, level, since, np.cumsum(count) - count, count, later)
+
+
+def patient_rows(patients: Patients, city: Any, window: Window) -> pa.Table:
+    """HIS patients in contract columns; a later version is a row of its own with `is_update`."""
+    parts = []
+    for rows, is_update in ((patients.table, False), (patients.later, True)):
+        updated = rows["source_updated_at"].cast(pa.timestamp("s"))
+        delivered = days(window.deliver_on(to_days(updated.cast(pa.date32()))))
+        columns = {"patient_local_id": rows["local_id"]} | {name: rows[name] for name in REGISTERED}
+        parts.append(pa.table(columns | {
+            "source_updated_at": updated, "org_code": rows["org_code"], "deliver_on": delivered,
+            "resident": residents_of(rows, city), "is_update": flags(np.full(rows.num_rows, is_update)),
+        }))  # fmt: skip
+    return pa.concat_tables(parts)
 
 
 def stray_days(

@@ -13,13 +13,12 @@ from simulator.clinical.archive import make_archives, make_deaths
 from simulator.clinical.cards import make_cards, make_care
 from simulator.clinical.cohort import make_cohort
 from simulator.clinical.diagnoses import make_diagnoses, make_prescriptions
-from simulator.clinical.draw import days, to_days
 from simulator.clinical.encounters import make_encounters
 from simulator.clinical.exams import make_exams
 from simulator.clinical.followup import make_course
 from simulator.clinical.imaging import make_imaging
 from simulator.clinical.labs import make_labs
-from simulator.clinical.patients import Patients, make_patients
+from simulator.clinical.patients import make_patients, patient_rows
 from simulator.clinical.physiology import Physiology
 from simulator.clinical.referrals import make_referrals
 from simulator.clinical.telemetry import make_telemetry
@@ -61,30 +60,6 @@ class Register:
         }
 
 
-def _patient_rows(patients: Patients, city: Any, window: Window) -> pa.Table:
-    """HIS patients in contract columns, from the registration and, where it lacks a column, the resident."""
-    reg, resident = patients.table, city.residents.take(pa.array(patients.resident))
-
-    def column(name: str) -> pa.ChunkedArray:
-        return (reg if name in reg.column_names else resident)[name]
-
-    updated = reg["source_updated_at"].cast(pa.timestamp("s"))
-    wanted = [
-        "name", "sex_code", "birth_date", "id_type_code", "id_no", "health_card_no", "insurance_no", "phone",
-        "contact_name", "contact_phone", "addr_detail", "ethnicity_code", "marital_code",
-    ]  # fmt: skip
-    mother = (
-        reg["mother_patient_id"]
-        if "mother_patient_id" in reg.column_names
-        else pa.nulls(reg.num_rows, pa.string())
-    )
-    return pa.table(
-        {"patient_local_id": reg["local_id"]} | {name: column(name) for name in wanted}
-        | {"mother_patient_id": mother, "source_updated_at": updated, "org_code": reg["org_code"],
-           "deliver_on": days(window.deliver_on(to_days(updated.cast(pa.date32())))), "resident": patients.resident}
-    )  # fmt: skip
-
-
 def make_world(
     city: Any, register: Register, window: Window, rates: Mapping[str, Any], seed: int
 ) -> dict[str, pa.Table]:
@@ -94,15 +69,15 @@ def make_world(
     archives = make_archives(city, cohort, window, rates, seed)
     care = make_care(archives, cohort, window, rates, seed)
     course = make_course(care, cohort, window, rates, seed)
-    patients = make_patients(city, register.level)
+    patients = make_patients(city, register.level, window)
     enc = make_encounters(city, patients, cohort, window, rates, seed)
     exams = make_exams(archives, cohort, body, window, rates, seed)
-    known_to_lab, known_to_imaging = (make_patients(city, register.level, s) for s in ("lis", "pacs"))
+    known_to_lab, known_to_imaging = (make_patients(city, register.level, window, s) for s in ("lis", "pacs"))
     report, result = make_labs(enc, exams, patients, known_to_lab, cohort, body, window, rates, seed)
     binding, reading = make_telemetry(care, archives, cohort, window, rates, seed)
     centre_of = city.residents["centre_code"].to_pylist()
     world = {
-        "patient": _patient_rows(patients, city, window),
+        "patient": patient_rows(patients, city, window),
         "encounter": enc.table,
         "diagnosis": make_diagnoses(enc, cohort, window, seed),
         "prescription_item": make_prescriptions(enc, cohort, window, rates, seed),

@@ -16,7 +16,8 @@ def resubmit(world: World, data_date: date, share: float) -> None:
     """Append, for delivery on `data_date`, a newer and broken version of `share` of all cards and visits.
 
     Visits: next visit before the visit (HTN-009) and typed in long after it (HTN-021). Hypertension cards: opened
-    at 31 (HTN-001); diabetes cards: type 1 (DM-001). Each row breaks its rule for sure.
+    at 31 (HTN-001); diabetes cards: type 1 (DM-001). Cards of the last years come again unharmed: an earlier
+    opening would make them owe visits that nobody planned.
     """
     for table in ("htn_visit", "dm_visit", "htn_card", "dm_card"):
         rows = _current(world, table, data_date)
@@ -26,6 +27,7 @@ def resubmit(world: World, data_date: date, share: float) -> None:
         again = world.tables[table].take(pa.array(rows))
         stamp = "recorded_at" if table.endswith("visit") else "source_updated_at"
         moment = np.datetime64(data_date).astype("datetime64[s]") + np.timedelta64(21, "h")
+        broken = np.full(len(rows), True)
         changes = {
             stamp: pa.array([moment] * len(rows)).cast(pa.timestamp("s")),
             "deliver_on": pa.array([data_date] * len(rows), pa.date32()),
@@ -33,19 +35,16 @@ def resubmit(world: World, data_date: date, share: float) -> None:
         if table.endswith("visit"):
             changes["next_visit_on"] = shifted(world.array(table, "visited_on")[rows], -7)
         elif table == "htn_card":
-            birth = archive_birth(world, table)[rows]
-            opened = np.where(
-                np.isnat(birth),
-                world.array(table, "carded_on")[rows],
-                birth + np.timedelta64(int(365.25 * 31), "D"),
-            )
-            changes |= {"carded_on": days(opened), "confirmed_on": days(opened)}
+            opened, birth = world.array(table, "carded_on")[rows], archive_birth(world, table)[rows]
+            broken = (opened < np.datetime64(world.window.public_health_start)) & ~np.isnat(birth)
+            young = np.where(broken, birth + np.timedelta64(int(365.25 * 31), "D"), opened)
+            changes |= {"carded_on": days(young), "confirmed_on": days(young)}
         else:
             changes["dm_type_code"] = pa.array(["1"] * len(rows), pa.string())
         for name, column in changes.items():
             again = again.set_column(again.schema.get_field_index(name), name, column)
         added = world.add(table, again)
-        _note(world, table, added)
+        _note(world, table, added[broken])
 
 
 def _current(world: World, table: str, data_date: date) -> np.ndarray:

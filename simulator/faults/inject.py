@@ -19,8 +19,6 @@ def put_faults(
 ) -> tuple[World, malformed.Damage]:
     """`rates`: profile section `faults`. Returns the faulty world with its log, and the damaged records by file."""
     combined = {name: table.combine_chunks() for name, table in tables.items()}
-    patient = combined["patient"]
-    combined["patient"] = patient.append_column("is_update", pa.array([False] * patient.num_rows))
     world = World(combined, window, stream(seed, "faults"), dict(rates))
     if rates.get("rules_enabled", True):
         hypertension.inject(world)
@@ -29,7 +27,6 @@ def put_faults(
         archives.inject(world)
         archives.scientific_ids(world, WORKBOOK_HISTORY)
     natural.note_archives(world)
-    malformed.changed_phones(world)
     natural.note_updates(world)
     malformed.imaging(world)
     malformed.duplicates(world)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -157,32 +157,3 @@ def duplicates(world: World) -> None:
         )
         added = world.add(table, world.tables[table].take(pa.array(rows)))
         world.note(table, added, None, "duplicate_record", "")
-
-
-def changed_phones(world: World) -> None:
-    """Patients who give another telephone number in a daily delivery."""
-    table = world.tables["patient"]
-    known = np.flatnonzero(world.array("patient", "deliver_on") <= np.datetime64(world.window.history_end))
-    for data_date in world.window.data_dates[1:]:
-        wanted = max(int(world.rates["changed_phone"] * len(known)), 1)
-        rows = np.sort(world.rng.permutation(known)[:wanted])
-        again = table.take(pa.array(rows))
-        fresh = world.rng.integers(10_000_000, 99_999_999, len(rows))
-        phone = pa.array([f"139{n}" for n in fresh.tolist()], pa.string())
-        at = pa.array(
-            [np.datetime64(data_date).astype("datetime64[s]") + np.timedelta64(15, "h")] * len(rows)
-        ).cast(pa.timestamp("s"))
-        for name, column in (
-            ("phone", phone),
-            ("source_updated_at", at),
-            ("deliver_on", pa.array([data_date] * len(rows), pa.date32())),
-        ):
-            again = again.set_column(again.schema.get_field_index(name), name, column)
-        again = again.set_column(
-            again.schema.get_field_index("is_update"), "is_update", pa.array([True] * len(rows))
-        )
-        world.add("patient", again)
-
-
-def next_day(data_date: date) -> date:
-    return data_date + timedelta(days=1)

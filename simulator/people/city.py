@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lake.errors import MedlakeError
 from lake.settings import settings
 from simulator.people.addresses import addresses
 from simulator.people.attributes import Attributes, make_attributes
@@ -123,7 +124,9 @@ class Plan:
 
 
 def plan(profile: Profile, residents: int, seed: int, as_of: date) -> Plan:
-    """Everything that is decided about a city; rendering it is only a matter of memory."""
+    """Everything that is decided about a city; rendering it is only a matter of memory. Raises E805, E806."""
+    if residents < 1:
+        raise MedlakeError("E806", place="residents", given=residents)
     draw = Draw(seed)
     folk = make_folk(profile, residents, draw, int(np.datetime64(as_of, "D").astype(np.int64)))
     attributes = make_attributes(folk, draw)

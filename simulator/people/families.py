@@ -96,9 +96,9 @@ def _find_mothers(draw: Draw, children: Ints, wives: Ints, born: Ints, twin: Int
     return np.asarray(order[at])
 
 
-def _host_couples(draw: Draw, elders: Ints, born: Ints, husbands: Ints, age: Floats) -> Ints:
+def _host_couples(draw: Draw, elders: Ints, born: Ints, husbands: Ints, can_host: Bools) -> Ints:
     """For each elder the couple that takes them in, or -1. A couple takes one elder (or elder couple)."""
-    hosts = np.flatnonzero((age[husbands] > 24) & (age[husbands] < 62))
+    hosts = np.flatnonzero(can_host)
     found = np.full(len(elders), -1, dtype=np.int64)
     if not len(hosts) or not len(elders):
         return found
@@ -147,11 +147,14 @@ def assemble(
     speaks[wives[(age[wives] >= 62) & ~has_child]] = True
     joins = speaks & draw.chance("family/joins", every, np.where(alone, 0.6, 0.45))
     elders = np.flatnonzero(joins)
-    host = _host_couples(draw, elders, born, husbands, age)
+    can_host = (age[husbands] > 24) & (age[husbands] < 62) & ~joins[wives]
+    host = _host_couples(draw, elders, born, husbands, can_host)
     elders, host = elders[host >= 0], host[host >= 0]
     mate = np.full(size, -1, dtype=np.int64)
     mate[wives], mate[husbands] = husbands, wives
-    line = np.where(draw.chance("family/elder-line", elders, 0.8), husbands[host], wives[host])
+    # Mostly the husband's parents; the wife's where she is old enough to be their daughter.
+    hers = (born[wives[host]] - born[elders] > 18 * YEAR) & draw.chance("family/elder-line", elders, 0.2)
+    line = np.where(hers, wives[host], husbands[host])
     mother[line] = np.where(female[elders], elders, -1)
     father[line] = np.where(female[elders], mate[elders], elders)
     joined = np.concatenate([elders, mate[elders][mate[elders] >= 0]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lake.errors import MedlakeError
 from simulator.people.draw import Bools, Draw, Ints
 from simulator.people.text import Codes, digits
 
@@ -35,7 +36,7 @@ def calendar(days: NDArray[np.integer]) -> Ints:
 def serial_numbers(county: Ints, born: Ints, female: Bools, twin: Ints) -> Ints:
     """Three-digit serial (odd: male), unique within county and day of birth; twins get neighbouring numbers.
 
-    Raises OverflowError when more than 250 births of one county fall on one day.
+    Raises E805 when more than 250 births of one county fall on one day.
     """
     every = np.arange(len(born))
     second = (twin >= 0) & (twin < every)
@@ -46,9 +47,8 @@ def serial_numbers(county: Ints, born: Ints, female: Bools, twin: Ints) -> Ints:
     starts = np.flatnonzero(np.diff(ordered, prepend=ordered[0] - 1))
     rank = np.arange(len(units)) - np.repeat(starts, np.diff(starts, append=len(units)))
     if len(rank) and int(rank.max()) >= _SLOTS:
-        raise OverflowError(
-            f"{int(rank.max()) + 1} births of one county on one day, at most {_SLOTS} have numbers"
-        )
+        what = "births of one county on one day"
+        raise MedlakeError("E805", place="id_no", what=what, found=int(rank.max()) + 1, limit=_SLOTS)
     slot = np.zeros(len(born), dtype=np.int64)
     slot[units[order]] = (rank * 97 + ordered * 31 % _SLOTS) % _SLOTS
     slot[second] = slot[twin[second]]

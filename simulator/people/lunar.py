@@ -27,7 +27,7 @@ def _months() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
 def lunar_as_solar(days: NDArray[np.int64]) -> NDArray[np.int64]:
     """The lunar date of each day, written down as if it were a solar one.
 
-    Such a date lies 17 to 51 days before the true one. A 30th of the second month becomes the last
+    Such a date lies 19 to 55 days before the true one (1920-2026). A 30th of the second month becomes the last
     day of February. Days before 1899-01-12 are returned unchanged.
     """
     start, year, month = _months()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from lake.errors import MedlakeError
 from simulator.people.ages import YEAR
 from simulator.people.draw import Bools, Draw, Floats, Ints
 from simulator.people.families import STRANGER
@@ -19,6 +20,7 @@ HIS, PUBLIC_HEALTH, LIS, PACS = range(4)
 SYSTEMS = ("his", "public_health", "lis", "pacs")
 ARCHIVES_BEGIN = int(np.datetime64("2010-01-01").astype(np.int64))
 HIS_DAYS = 4 * 365
+MAX_SERIAL = 99_999  # five digits of the archive number
 RECENT_DAYS = 1096
 _CARE_AGES = np.array([0, 4, 8, 18, 30, 45, 60, 70, 85])
 _CARE = np.array([1.5, 1.3, 0.8, 0.6, 0.8, 0.9, 1.2, 1.45, 1.35])
@@ -204,13 +206,16 @@ def make_registers(profile: Profile, folk: Folk, draw: Draw) -> Registers:
     # The last time somebody edited the row: exponential waiting time, seen backwards from today.
     rate = profile.people.registering.updated_per_year
     back = -np.log1p(-draw.uniform("register/updated", rows)) / max(rate, 1e-9) * YEAR
-    updated = (folk.as_of - np.minimum(back, 1e6)).astype(np.int64)
+    updated = folk.as_of - np.minimum(back, 1e6).astype(np.int64)
     updated = np.where(
         (updated > day) & ((folk.died_on[who] == NO_DAY) | (updated < folk.died_on[who])), updated, NO_DAY
     )
     archive_serial = np.where(system == PUBLIC_HEALTH, _rank(station, day, rows), -1)
-    if len(rows) and int(archive_serial.max()) > 99_999:
-        raise OverflowError("more than 99,999 archives in one village: the archive number has five digits")
+    if len(rows) and int(archive_serial.max()) > MAX_SERIAL:
+        found = int(archive_serial.max())
+        raise MedlakeError(
+            "E805", place="archive_no", what="archives of one village", found=found, limit=MAX_SERIAL
+        )
     return Registers(
         resident=who.astype(np.int32),
         system=system.astype(np.int8),

@@ -70,7 +70,6 @@ def dates(days: NDArray[np.integer]) -> pa.Array:
     return pa.array(days.astype(np.int32), mask=days == NO_DAY).cast(pa.date32())
 
 
-
 def to_full_width(codes: Codes) -> Codes:
     """ASCII graphic characters to their full-width forms (U+FF01..U+FF5E)."""
     graphic = (codes > 0x20) & (codes < 0x7F)

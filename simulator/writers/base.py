@@ -33,13 +33,15 @@ class Drop:
     """The folder that sources deliver to: `<root>/<data_date>/<feed>/<org_code>/<file>`.
 
     `damage`: (data date, org, table) -> records to put into that file besides the good ones, already as the
-    text of one record each. Feeds in `silent` deliver nothing on that date.
+    text of one record each. Feeds in `silent` deliver nothing on that date. On `bulk` dates the county
+    platform dumps CSV, as it does for the history.
     """
 
     root: Path
     dates: frozenset[date]
     silent: frozenset[tuple[date, str]] = frozenset()
     damage: Mapping[tuple[date, str, str], list[str]] = field(default_factory=dict)
+    bulk: frozenset[date] = frozenset()
     files: int = 0
 
     @property

@@ -55,8 +55,9 @@ def write(con: duckdb.DuckDBPyConnection, drop: Drop, table: str, rows: pa.Table
             text = f"CASE WHEN {slashed} THEN {other} ELSE {text} END"
         cells.append(text)
     head = [spec["header"] for spec in layout["columns"].values()]
+    bulk = ", ".join(f"DATE '{day}'" for day in sorted({history_end, *drop.bulk}))
     csv_orgs = (
-        f"(CASE WHEN t.deliver_on <= DATE '{history_end}' THEN t.org_code NOT IN {WORKBOOK_HISTORY} "
+        f"(CASE WHEN t.deliver_on IN ({bulk}) THEN t.org_code NOT IN {WORKBOOK_HISTORY} "
         f"ELSE t.org_code IN {CSV_CENTRES} END)"
     )
     line = "concat_ws(',', " + ", ".join(f"csv_cell({c})" for c in cells) + ")"

@@ -26,10 +26,14 @@ def worlds(draw: st.DrawFn) -> World:
     return size, [e for e in edges if e[0] != e[1]], trusted, [c for c in cannot if c[0] != c[1]]
 
 
-def oracle(size: int, edges: list[tuple[int, int, float]], trusted: list[int], cannot: list[Pair]) -> list[int]:
+def oracle(
+    size: int, edges: list[tuple[int, int, float]], trusted: list[int], cannot: list[Pair]
+) -> list[int]:
     """Strongest pair first over all records; ties by the records' numbers."""
     persons = [{i} for i in range(size)]
-    for weight, low, high in sorted(((w, min(a, b), max(a, b)) for a, b, w in edges), key=lambda e: (-e[0], e[1:])):
+    for weight, low, high in sorted(
+        ((w, min(a, b), max(a, b)) for a, b, w in edges), key=lambda e: (-e[0], e[1:])
+    ):
         one = next(p for p in persons if low in p)
         other = next(p for p in persons if high in p)
         if one is other:
@@ -44,7 +48,9 @@ def oracle(size: int, edges: list[tuple[int, int, float]], trusted: list[int], c
     return [min(next(p for p in persons if i in p)) for i in range(size)]
 
 
-def union(size: int, edges: list[tuple[int, int, float]], trusted: list[int], cannot: list[Pair]) -> list[int]:
+def union(
+    size: int, edges: list[tuple[int, int, float]], trusted: list[int], cannot: list[Pair]
+) -> list[int]:
     left = np.array([e[0] for e in edges], dtype=np.int64)
     right = np.array([e[1] for e in edges], dtype=np.int64)
     weight = np.array([e[2] for e in edges], dtype=np.float64)

@@ -49,7 +49,8 @@ def day(connection: duckdb.DuckDBPyConnection, clustering: Clustering, number: i
         "FROM given"
     )
     connection.register(
-        "label", pa.table({"rec_no": list(range(len(clustering))), "cluster_no": pa.array(clustering, pa.int64())})
+        "label",
+        pa.table({"rec_no": list(range(len(clustering))), "cluster_no": pa.array(clustering, pa.int64())}),
     )
     connection.execute("CREATE OR REPLACE TABLE cluster AS SELECT *, 'score' AS link_cause FROM label")
     tables = {r[0] for r in connection.execute("SHOW TABLES").fetchall()}
@@ -83,7 +84,9 @@ def oracle(before: list[str], since: dict[str, int], clustering: Clustering) -> 
     """Claims by shared records, then age, then id, then cluster; each side used once."""
     shared = Counter(zip(clustering, before, strict=False))
     taken: dict[int, str] = {}
-    for (cluster, empi_id), _ in sorted(shared.items(), key=lambda c: (-c[1], since[c[0][1]], c[0][1], c[0][0])):
+    for (cluster, empi_id), _ in sorted(
+        shared.items(), key=lambda c: (-c[1], since[c[0][1]], c[0][1], c[0][0])
+    ):
         if cluster not in taken and empi_id not in taken.values():
             taken[cluster] = empi_id
     return taken
@@ -94,7 +97,9 @@ def oracle(before: list[str], since: dict[str, int], clustering: Clustering) -> 
 def test_ids_over_three_days(one: Clustering, two: Clustering, three: Clustering) -> None:
     # records never vanish from a register: each day knows at least those of the day before
     two = canonical(two + list(range(100, 100 + len(one) - len(two)))) if len(two) < len(one) else two
-    three = canonical(three + list(range(100, 100 + len(two) - len(three)))) if len(three) < len(two) else three
+    three = (
+        canonical(three + list(range(100, 100 + len(two) - len(three)))) if len(three) < len(two) else three
+    )
     connection = duckdb.connect()
     ever: set[str] = set()
     before: list[str] = []
@@ -115,7 +120,9 @@ def test_ids_over_three_days(one: Clustering, two: Clustering, three: Clustering
         moved = [r for r, e in enumerate(now) if r >= len(before) or before[r] != e]
         founders = [r for r in moved if now[r] in fresh and clustering[r] == r and r >= len(before)]
         assert events["link"] == len(moved) - len(founders)
-        split = {(now[r], before[r]) for r in moved if r < len(before) and now[r] in fresh and before[r] in now}
+        split = {
+            (now[r], before[r]) for r in moved if r < len(before) and now[r] in fresh and before[r] in now
+        }
         assert events["split"] == len(split)
         since |= {e: number for e in now if e not in since}
         ever |= set(now)
@@ -164,7 +171,9 @@ def test_an_id_that_was_ever_used_is_not_drawn_again(monkeypatch: pytest.MonkeyP
     connection.execute("DROP TABLE crosswalk")
     fresh = day(connection, [0, 1], 1)
     assert fresh["create"] == 2 and persons(connection) == wanted, "the same run draws the same ids"
-    connection.execute("CREATE OR REPLACE TABLE crosswalk AS SELECT * FROM kept WHERE identifier_value = '001'")
+    connection.execute(
+        "CREATE OR REPLACE TABLE crosswalk AS SELECT * FROM kept WHERE identifier_value = '001'"
+    )
     day(connection, [0, 1], 1)
     ids = persons(connection)
     assert ids[1] == wanted[1] and len(set(ids)) == 2

@@ -40,7 +40,9 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
     }
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], env=env, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "airflow", "db", "migrate"], env=env, check=True, capture_output=True
+    )
     done = subprocess.run(
         [sys.executable, "-c", LOAD, str(ROOT / "dags")], env=env, capture_output=True, text=True, check=False
     )
@@ -55,7 +57,13 @@ def test_every_dag_loads(loaded: dict[str, object]) -> None:
 
 def test_each_step_hands_its_asset_to_the_next(loaded: dict[str, object]) -> None:
     dags: dict[str, dict[str, object]] = loaded["dags"]  # type: ignore[assignment]
-    assert dags["ingest"]["outlets"] == ["silver_his", "silver_iot", "silver_lis", "silver_pacs", "silver_public_health"]
+    assert dags["ingest"]["outlets"] == [
+        "silver_his",
+        "silver_iot",
+        "silver_lis",
+        "silver_pacs",
+        "silver_public_health",
+    ]
     assert dags["backfill"]["outlets"] == []
     for name in ("link", "check", "build", "publish"):
         assert dags[name]["timetable"] == "PartitionedAssetTimetable"

@@ -334,7 +334,7 @@ def test_the_page_is_whole_local_without_script_and_without_persons() -> None:
         assert not re.search(r"https?://", text)
         assert not [k for k in keys if k in text]
     index = (folder / "index.html").read_text("utf-8")
-    assert "全部数据产品的门禁开放" in index
+    assert "全部数据产品的质控门开放" in index
     assert f"{len(rows('quality/finding')):,}" in index
 
 
@@ -343,7 +343,7 @@ def test_the_page_shows_a_closed_gate_with_its_reason() -> None:
     world.deliver(world.DAY_1, feeds=[f for f in world.FEEDS if f != "public_health"])
     quality.check(world.DAY_1)
     index = (page.page_dir() / "index.html").read_text("utf-8")
-    assert "3 个数据产品的门禁关闭" in index
+    assert "3 个数据产品的质控门关闭" in index
     assert "INT-004" in index
 
 

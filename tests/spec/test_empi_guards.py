@@ -154,6 +154,39 @@ def test_newborn_twins_are_two(lake_home: Path) -> None:
     assert persons(rows) == apart("a", "b")
 
 
+NAMED: dict[str, Any] = {
+    "sex_code": "1",
+    "birth_date": BIRTH,
+    "id_no": id_number(BIRTH, 213),
+    "org_code": "C201",
+}
+
+
+def test_a_newborn_is_the_child_that_names_its_mother_as_contact(lake_home: Path) -> None:
+    """The archive knows the father's telephone; the mother's name stands in both."""
+    newborn = registration("a", "张丽之子", sex_code="1", birth_date=BIRTH, phone="13307225555")
+    child = registration("b", "周子安", contact_name="张丽", contact_phone="13607221111", **NAMED)
+    assert persons([newborn, child]) == together("a", "b")
+
+
+def test_a_newborn_has_its_mothers_telephone_and_home(lake_home: Path) -> None:
+    mother = registration("m", "张丽", sex_code="2", birth_date=date(1995, 1, 8), **HOME)
+    newborn = registration("a", "张丽之子", sex_code="1", birth_date=BIRTH, mother_identifier="m")
+    child = registration("b", "周子安", **NAMED, **HOME)
+    assert persons([mother, newborn, child]) == together("a", "b") | apart("m")
+
+
+def test_a_newborn_of_twins_is_not_guessed(lake_home: Path) -> None:
+    """Two named twins, one nameless record: it may be either, so it stays a person of its own."""
+    twin = NAMED | {"id_no": id_number(BIRTH, 215)}
+    rows = [
+        registration("a", "张丽之子", sex_code="1", birth_date=BIRTH, **HOME),
+        registration("b", "周子安", **NAMED, **HOME),
+        registration("c", "周子宁", **twin, **HOME),
+    ]
+    assert persons(rows) == apart("a", "b", "c")
+
+
 def test_two_babies_of_one_day_are_two(lake_home: Path) -> None:
     rows = [
         registration("a", "张丽之子", sex_code="1", birth_date=BIRTH, **HOME),

@@ -22,7 +22,9 @@ def judged(rows: list[tuple[str, str, str | None, str]]) -> dict[str, Any]:
     )
     connection.execute("CREATE TABLE person (empi_id VARCHAR, birth_date DATE)")
     for local_id, empi_id, resident, system in rows:
-        connection.execute("INSERT INTO identifier VALUES (?, ?, 'H', ?, '2026-11-20')", [empi_id, system, local_id])
+        connection.execute(
+            "INSERT INTO identifier VALUES (?, ?, 'H', ?, '2026-11-20')", [empi_id, system, local_id]
+        )
         connection.execute("INSERT INTO truth VALUES (?, 'H', ?, ?)", [system, local_id, resident])
     for empi_id in sorted({r[1] for r in rows}):
         born = date(1950, 1, 1) if empi_id == "p" else None
@@ -38,7 +40,9 @@ def test_all_right() -> None:
 
 def test_one_false_and_one_missed_pair() -> None:
     # p = {1A, 2A, 3B}: three pairs, one true; B = {3, 4}: its one pair is missed
-    found = judged([("1", "p", "A", "his"), ("2", "p", "A", "his"), ("3", "p", "B", "his"), ("4", "q", "B", "his")])
+    found = judged(
+        [("1", "p", "A", "his"), ("2", "p", "A", "his"), ("3", "p", "B", "his"), ("4", "q", "B", "his")]
+    )
     assert (found["false_pairs"], found["missed_pairs"]) == (2, 1)
     assert (found["precision"], found["recall"]) == (round(1 / 3, 6), 0.5)
     assert found["exact_clusters"] == 0

