@@ -26,13 +26,13 @@ def _run(name: str) -> dict[str, Any]:
 
 
 def _row(name: str, result: dict[str, Any]) -> str:
-    known = {"bench", "machine", "seconds", "peak_rss_mb", "floor_seconds", "ratio_to_floor", "floor"}
+    known = {"bench", "machine", "seconds", "peak_rss_mb", "floor_seconds", "ratio_to_floor", "floor_is"}
     facts = ", ".join(
         f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in result.items() if k not in known
     )
     return (
         f"| `make bench-{name}` | {BENCHES[name]} | {facts} | {result['seconds']} | {result['peak_rss_mb']:,.0f} | "
-        f"{result.get('floor', '')} {result['floor_seconds']} s | {result['ratio_to_floor']} |"
+        f"{result.get('floor_is', '')} {result['floor_seconds']} s | {result['ratio_to_floor']} |"
     )
 
 

@@ -58,8 +58,6 @@ class Archives:
     org_code: pa.Array
     birth: np.ndarray
     opened: np.ndarray
-    resident: np.ndarray
-    id_no: pa.Array
 
 
 def _both(texts: list[pa.Array]) -> pa.Array:
@@ -142,8 +140,7 @@ def make_archives(city: Any, cohort: Cohort, window: Window, rates: Mapping[str,
     of_resident[who[primary]] = primary
     return Archives(
         table, of_resident, table["archive_id"].combine_chunks()[:size], table["org_code"].combine_chunks()[:size],
-        np.where(np.isnat(to_days(reg["birth_date"])), cohort.birth[who], to_days(reg["birth_date"])), opened, who,
-        table["id_no"].combine_chunks()[:size],
+        np.where(np.isnat(to_days(reg["birth_date"])), cohort.birth[who], to_days(reg["birth_date"])), opened,
     )  # fmt: skip
 
 

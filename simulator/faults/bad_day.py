@@ -37,8 +37,9 @@ def resubmit(world: World, data_date: date, share: float) -> None:
         elif table == "htn_card":
             opened, birth = world.array(table, "carded_on")[rows], archive_birth(world, table)[rows]
             broken = (opened < np.datetime64(world.window.public_health_start)) & ~np.isnat(birth)
-            young = np.where(broken, birth + np.timedelta64(int(365.25 * 31), "D"), opened)
-            changes |= {"carded_on": days(young), "confirmed_on": days(young)}
+            young = birth + np.timedelta64(int(365.25 * 31), "D")
+            for name in ("carded_on", "confirmed_on"):
+                changes[name] = days(np.where(broken, young, world.array(table, name)[rows]))
         else:
             changes["dm_type_code"] = pa.array(["1"] * len(rows), pa.string())
         for name, column in changes.items():

@@ -157,7 +157,7 @@ def test_a_swap_shows_at_once(portal: Portal) -> None:
     state = portal.get("/api/publication").json()
     assert state["run"]["data_date"] == "2026-11-19"
     page = portal.get("/").text
-    assert "1 个数据产品被拦截" in page and "检验量突降" in page
+    assert "1 个质控门关闭" in page and "检验量突降" in page
 
 
 def test_it_listens_on_loopback_alone(portal: Portal) -> None:
