@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -52,11 +51,7 @@ def _measured(work: Callable[[], dict[str, Any]], as_json: bool, title: str, fol
     except MedlakeError as error:
         show.problem(error, as_json=as_json)
         raise typer.Exit(1) from None
-    peak = max(
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-        resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,
-    )
-    result = result | {"seconds": round(time.monotonic() - began, 2), "peak_rss_mb": round(peak / 1024, 1)}
+    result = result | {"seconds": round(time.monotonic() - began, 2), "peak_rss_mb": show.peak_rss_mb()}
     show.result(result, title=title, as_json=as_json, following=following)
 
 
@@ -336,6 +331,19 @@ def dbt_parse() -> None:
     from products.build import parse
 
     sys.exit(0 if parse() else 1)
+
+
+@app.command("dbt-docs")
+def dbt_docs() -> None:
+    """生成 dbt 文档站点 / generate dbt's documentation of the models."""
+    from lake.errors import MedlakeError
+    from products.build import docs
+
+    try:
+        show.line(f"dbt docs: {docs()}")
+    except MedlakeError as error:
+        show.problem(error, as_json=False)
+        raise typer.Exit(1) from None
 
 
 @app.command("audit-verify")

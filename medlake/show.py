@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,14 +18,22 @@ from lake.errors import MedlakeError
 
 _out = Console()
 _err = Console(stderr=True)
+_began = time.monotonic()
+
+
+def peak_rss_mb() -> float:
+    """Peak resident memory of this process or of its largest child, megabytes."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return round(max(resource.getrusage(kind).ru_maxrss for kind in kinds) / 1024, 1)
 
 
 def line(text: str) -> None:
     _out.print(text, highlight=False)
 
 
-def emit_json(value: Any) -> None:
-    """One JSON object as the last line of standard output."""
+def emit_json(value: dict[str, Any]) -> None:
+    """One JSON object as the last line of standard output; it always tells ``seconds`` and ``peak_rss_mb``."""
+    value = {"seconds": round(time.monotonic() - _began, 2), "peak_rss_mb": peak_rss_mb()} | value
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
     sys.stdout.flush()
 
