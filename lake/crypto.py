@@ -33,6 +33,7 @@ def sm3_file(path: Path) -> str:
 def secret(name: str, length: int = 32) -> bytes:
     """A key of this installation, made on first use; two processes that ask at once get the same one."""
     directory = settings().secrets_dir
+    settings().folder()
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = directory / f"{name}.key"
     if not target.exists():

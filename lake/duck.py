@@ -20,8 +20,7 @@ def connect(
 ) -> duckdb.DuckDBPyConnection:
     """Open DuckDB (in memory without ``database``): UTC, bounded memory, spill folder under home."""
     s = settings()
-    spill = s.home / "tmp" / "duckdb"
-    spill.mkdir(parents=True, exist_ok=True)
+    spill = s.folder("tmp", "duckdb")
     connection = duckdb.connect(
         str(database) if database else ":memory:",
         read_only=read_only,

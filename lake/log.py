@@ -45,8 +45,7 @@ class Logger:
             line["dropped_keys"] = dropped
         text = json.dumps(line, ensure_ascii=False, default=str)
         try:
-            directory = settings().log_dir
-            directory.mkdir(parents=True, exist_ok=True)
+            directory = settings().folder("logs")
             with (directory / "medlake.jsonl").open("a", encoding="utf-8") as file:
                 file.write(text + "\n")
         except OSError as error:  # a full disk must not stop a batch; stderr still tells

@@ -105,6 +105,7 @@ def _engine(url: str) -> Engine:
     parsed = make_url(url)
     options: dict[str, Any] = {"future": True}
     if parsed.get_backend_name() == "sqlite":
+        settings().folder()
         Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         options["connect_args"] = {"timeout": 60}
     made = create_engine(url, **options)

@@ -58,6 +58,13 @@ class Settings(BaseSettings):
     )
     serving_keep: int = Field(2, ge=1, description="Old serving files kept beside the current / 保留旧服务库")
 
+    def folder(self, *names: str) -> Path:
+        """A folder below home, made if need be. Home itself is the service account's alone (mode 0700)."""
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        made = self.home.joinpath(*names)
+        made.mkdir(parents=True, exist_ok=True)
+        return made
+
     @property
     def project_root(self) -> Path:
         return PROJECT_ROOT

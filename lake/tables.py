@@ -46,6 +46,11 @@ def path(name: str) -> Path:
     return settings().lake_dir / name
 
 
+def _restrict() -> None:
+    """The lake is the restricted zone: it lies below home, which is the service account's alone."""
+    settings().folder("lake")
+
+
 def exists(name: str) -> bool:
     return (path(name) / "_delta_log").is_dir()
 
@@ -120,6 +125,7 @@ def _retry(name: str, write: Callable[[], None]) -> None:
 def append(name: str, data: Data, *, txn: Txn | None = None, partition_by: list[str] | None = None) -> int:
     """Append rows, creating the table at first; new columns are added to an old table. Returns the version."""
     if not done(name, txn):
+        _restrict()
         write_deltalake(
             str(path(name)),
             data,
@@ -134,6 +140,7 @@ def append(name: str, data: Data, *, txn: Txn | None = None, partition_by: list[
 def overwrite(name: str, data: Data, *, txn: Txn | None = None) -> int:
     """Replace the whole content in one commit. Returns the version."""
     if not done(name, txn):
+        _restrict()
         write_deltalake(
             str(path(name)),
             data,

@@ -214,7 +214,11 @@ def catalog_list(json: Json = False) -> None:
     """列出数据资产 / list the data assets."""
     import catalog
 
-    show.rows(catalog.assets(), title="数据资产 assets", as_json=json)
+    assets = catalog.assets()
+    if not json:
+        wanted = ("asset_id", "name_zh", "product", "level", "row_count", "freshness", "quality_score")
+        assets = [{k: a[k] for k in wanted} for a in assets]
+    show.rows(assets, title="数据资产 assets", as_json=json)
 
 
 @app.command()

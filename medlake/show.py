@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
@@ -116,9 +117,11 @@ def rows(items: list[dict[str, Any]], *, title: str, as_json: bool) -> None:
     if not items:
         _out.print(f"{title}: 暂无 none yet")
         return
-    table = Table(title=title, title_justify="left")
-    for key in items[0]:
-        table.add_column(str(key), justify="right" if isinstance(items[0][key], int | float) else "left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+    for key, value in items[0].items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        short = all(len(_cell(item[key])) <= 14 for item in items)
+        table.add_column(str(key), justify="right" if number else "left", no_wrap=short)
     for item in items:
         table.add_row(*[_cell(v) for v in item.values()])
     _out.print(table)

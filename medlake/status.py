@@ -14,8 +14,8 @@ def overview() -> dict[str, Any]:
         {
             "data_date": str(e["data_date"]),
             "feed": e["feed"],
-            "state": e["state"],
             **{k: int(e[k]) for k in ("received", "loaded", "duplicate", "quarantined")},
+            "state": e["state"],
         }
         for e in ledger.by_feed()
     ]

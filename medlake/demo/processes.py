@@ -20,9 +20,7 @@ from lake.settings import settings
 
 
 def _run_dir() -> Path:
-    directory = settings().home / "run"
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory
+    return settings().folder("run")
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -31,9 +29,7 @@ def _environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 
 def log_path(name: str) -> Path:
-    directory = settings().log_dir
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory / f"{name}.log"
+    return settings().folder("logs") / f"{name}.log"
 
 
 def _recorded(name: str) -> psutil.Process | None:

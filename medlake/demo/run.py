@@ -69,7 +69,7 @@ def run() -> dict[str, Any]:
         MedlakeError: E702 a port is taken, E703 a server does not answer, E704 a step of the pipeline failed.
     """
     began = time.monotonic()
-    settings().home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings().folder()
     _claim_ports()
     with processes.Sampler() as sampler, Progress() as progress:
         simulation = _simulate(progress)

@@ -146,3 +146,8 @@ def test_audit_chain_finds_any_edit(lake_home: Path) -> None:
     with pytest.raises(MedlakeError) as caught:
         audit.verify()
     assert caught.value.code == "E107"
+
+
+def test_home_is_the_service_accounts_alone(lake_home: Path) -> None:
+    tables.append("silver/x", rows(("a", 1)))
+    assert lake_home.stat().st_mode & 0o077 == 0
