@@ -33,10 +33,16 @@ def _simulate(progress: Progress) -> Any:
         "history_years": s.demo_history_years,
         "seed": s.demo_seed,
     }
-    marker = s.sources_dir / "simulated.json"
-    if marker.exists() and json.loads(marker.read_text()) == wanted:
+    marker = s.home / "demo-city.json"
+    known = json.loads(marker.read_text()) if marker.exists() else None
+    if known == wanted:
         progress.reuse("simulate")
         return None
+    if known is not None:  # its rows are in the lake: two cities must not be mixed
+        differing = [k for k in wanted if known.get(k) != wanted[k]]
+        told = {name: ", ".join(f"{k} {city.get(k)}" for k in differing) for name, city in
+                (("known", known), ("wanted", wanted))}  # fmt: skip
+        raise MedlakeError("E706", place=str(s.home), **told)
     progress.begin("simulate", f"{s.demo_residents:,} 居民 residents")
     step = processes.run_step("simulate", _medlake("simulate", "--json"), {"MEDLAKE_HOME": str(s.home)})
     return step, marker, wanted

@@ -128,3 +128,16 @@ def test_a_bad_day_closes_the_gate_and_keeps_the_last_good_version(closed_demo: 
     dates = {gate: {str(r[2]) for r in rows if r[1] == gate} for gate in ("open", "closed")}
     assert dates["open"] == {"2026-11-21"} and dates["closed"] == {"2026-11-20"}
     assert all(r[3] for r in rows if r[1] == "closed")
+
+
+def test_another_city_is_not_mixed_into_this_one(running_demo: Demo) -> None:
+    import subprocess
+
+    from tests.conftest import MEDLAKE
+
+    env = running_demo.env | {"MEDLAKE_DEMO_RESIDENTS": "4000"}
+    done = subprocess.run(
+        [str(MEDLAKE), "demo", "--json"], env=env, capture_output=True, text=True, check=False
+    )
+    problem = json.loads(done.stdout.strip().splitlines()[-1])
+    assert done.returncode == 1 and problem["error"] == "E706" and "residents 4000" in problem["en"]

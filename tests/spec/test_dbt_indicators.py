@@ -362,6 +362,11 @@ def gold(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyCo
             link("standard", "his", "C201", "L-C201"),
             link("two_of_three", "his", "C201", "L1", valid_to=WEEK_AGO),  # an undone link
         ]
+        content["person"] = [
+            *content.get("person", []),
+            resident("nobody_knows_when_born", birth_date=None),
+            resident("a_hundred", birth_date=date(1926, 1, 1)),
+        ]
         write(DAY, content)
         deliver("his", DAY, ["H001"])
         deliver("lis", WEEK_AGO, ["H001", "H101"])
@@ -632,3 +637,9 @@ def test_map_has_every_centre_once_and_colours_by_threshold(gold: duckdb.DuckDBP
     )
     assert one(gold, "SELECT fill FROM gold.district_map WHERE org_code = 'C202'") == "#1fb6a6"
     assert one(gold, "SELECT fill FROM gold.district_map WHERE org_code = 'C201'") == "#e5484d"
+
+
+def test_nobodys_age_is_made_up_and_the_very_old_are_one_group(gold: duckdb.DuckDBPyConnection) -> None:
+    ages = dict(gold.execute("SELECT person_token, age_years FROM gold.dim_person").fetchall())
+    assert ages[token("person", "nobody_knows_when_born")] is None
+    assert ages[token("person", "a_hundred")] == 90

@@ -21,7 +21,9 @@ select
     person.person_token,
     person.sex_code,
     year(person.birth_date)::integer as birth_year,
-    least({{ age_on('person.birth_date', data_date()) }}, 90)::integer as age_years,
+    case
+        when person.birth_date is not null then least({{ age_on('person.birth_date', data_date()) }}, 90)
+    end::integer as age_years,
     left(person.region_code, 6) as county_code,
     home.managing_org_code,
     home.person_token is not null as has_archive,
