@@ -362,11 +362,12 @@ def gold(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyCo
             link("standard", "his", "C201", "L-C201"),
             link("two_of_three", "his", "C201", "L1", valid_to=WEEK_AGO),  # an undone link
         ]
-        content["person"] = [
-            *content.get("person", []),
-            resident("nobody_knows_when_born", birth_date=None),
-            resident("a_hundred", birth_date=date(1926, 1, 1)),
-        ]
+        content.setdefault("person", []).extend(
+            [
+                resident("nobody_knows_when_born", birth_date=None),
+                resident("a_hundred", birth_date=date(1926, 1, 1)),
+            ]
+        )
         write(DAY, content)
         deliver("his", DAY, ["H001"])
         deliver("lis", WEEK_AGO, ["H001", "H101"])
