@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 from airflow.sdk import DAG, CronPartitionTimetable, PartitionedAtRuntime, task
 from medlake_assets import CITY_FEEDS, DEFAULTS, SILVER, TAGS, data_date
 
-_CRON = os.environ.get("MEDLAKE_INGEST_CRON", "")  # such as "30 2 * * *", Shanghai time, for the day before
+from lake.settings import settings
+
+_CRON = settings().ingest_cron  # empty: each date is triggered, as the demo does
 
 with DAG(
     dag_id="ingest",

@@ -50,6 +50,12 @@ class Settings(BaseSettings):
     superset_port: int = Field(8088, description="Superset, the wall / 大屏")
     portal_port: int = Field(8300, description="Portal, the quality page / 门户与质控页")
 
+    # when
+    ingest_cron: str = Field(
+        "",
+        description='Daily ingestion of the day before, Shanghai time, such as "30 2 * * *" / 每日接入时刻',
+    )
+
     # engine limits
     duckdb_threads: int = Field(2, ge=1, description="Threads of one DuckDB connection / 线程数")
     duckdb_memory: str = Field("1500MB", description="Memory limit of one DuckDB connection / 内存上限")
