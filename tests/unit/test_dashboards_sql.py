@@ -192,3 +192,18 @@ def test_empty_marts_break_no_tile(serving: duckdb.DuckDBPyConnection) -> None:
     counts = {name: len(ask(serving, name)) for name in datasets.names()}
     assert counts["banner"] == counts["alert"] == counts["referral"] == 1
     assert counts["gate"] == 8
+
+
+def test_the_gravest_alert_stands_first_and_says_where(serving: duckdb.DuckDBPyConnection) -> None:
+    serving.execute("DELETE FROM gold.wall_alert")
+    serving.execute(
+        "INSERT INTO gold.wall_alert (occurred_at, alert_kind, kind_zh, severity, org_short_name, text_zh) VALUES"
+        " ('2026-11-20 23:59:00+08', 'late_delivery', '数据迟交', 'warn', '全集团', '影像归档系统数据未送达'),"
+        " ('2026-11-20 12:32:00+08', 'lab_critical', '危急值', 'error', '云溪医院', '白细胞计数危急值 1 例'),"
+        " ('2026-11-20 08:00:00+08', 'followup_overdue', '随访逾期', 'info', '东渡', '慢病随访逾期两周以上 1 人')"
+    )
+    assert [row["text_zh"] for row in ask(serving, "alert")] == [
+        "云溪医院 白细胞计数危急值 1 例",
+        "影像归档系统数据未送达",
+        "东渡 慢病随访逾期两周以上 1 人",
+    ]
