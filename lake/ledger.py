@@ -171,13 +171,6 @@ def origins(feed: str, data_date: date) -> set[tuple[str, str]]:
         return {(row.origin, row.sha256) for row in connection.execute(query)}
 
 
-def files_of(batch_id: str) -> list[dict[str, Any]]:
-    """The landing files of a batch."""
-    query = select(ops.landing_file).where(ops.landing_file.c.batch_id == batch_id)
-    with ops.engine().begin() as connection:
-        return [dict(row._mapping) for row in connection.execute(query.order_by(ops.landing_file.c.path))]
-
-
 def lines_of(batch_id: str) -> list[Line]:
     query = select(ops.ledger_line).where(ops.ledger_line.c.batch_id == batch_id)
     with ops.engine().begin() as connection:

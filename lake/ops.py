@@ -1,4 +1,5 @@
-"""The operational database: ledger, runs, audit. SQLite under home, or PostgreSQL by setting ``ops_database``."""
+"""The operational database: ledger, runs, audit. SQLite under home; ``ops_database`` takes any
+SQLAlchemy URL (PostgreSQL is meant, and not yet exercised by a test)."""
 
 from __future__ import annotations
 

@@ -78,10 +78,6 @@ def names(prefix: str = "") -> list[str]:
     return [str(p.parent.relative_to(root)) for p in logs]
 
 
-def schema(name: str, at: int | None = None) -> pa.Schema:
-    return pa.schema(open_table(name, at).schema().to_arrow())
-
-
 def read(name: str, at: int | None = None) -> Any:
     """A pyarrow dataset of the table at a version (default: newest)."""
     return open_table(name, at).to_pyarrow_dataset()

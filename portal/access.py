@@ -17,7 +17,7 @@ class Room:
     roles: frozenset[str]
 
 
-#: The quality page names records of residents (GB/T 39725 level 4): stewards and officers alone.
+#: Deny by default: a role sees what its work needs. The quality page holds aggregates of every institution, no resident.
 ROOMS: tuple[Room, ...] = (
     Room("home", "首页", ("/", "/api/publication"), _ALL),
     Room("quality", "质控", ("/quality",), frozenset({"steward", "officer"})),

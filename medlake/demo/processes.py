@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -197,7 +197,7 @@ def finish(process: subprocess.Popen[bytes], name: str) -> None:
         raise MedlakeError("E703", name=name, log=log_path(name))
 
 
-def wait_for(check: object, name: str, *, seconds: float = 180.0) -> None:
+def wait_for(check: Callable[[], bool], name: str, *, seconds: float = 180.0) -> None:
     """Wait until a server answers.
 
     Raises:
@@ -205,7 +205,7 @@ def wait_for(check: object, name: str, *, seconds: float = 180.0) -> None:
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if callable(check) and check():
+        if check():
             return
         if not is_running(name):
             break
