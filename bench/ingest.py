@@ -1,124 +1,103 @@
-"""``make bench-ingest``: a city day of device readings (NDJSON) and of encounters (CSV), from files to silver.
+"""``make bench-ingest``: a tender day (:mod:`bench.tender_day`) from raw files to silver, in two worker processes.
 
-The files are made in a process of their own, so that memory is that of ingesting. The floor is DuckDB reading
-the same files to Parquet, without checks, places, ledger or merge.
+The floor (:mod:`bench.tender_floor`) works on the same bytes with the same number of processes. With
+``BENCH_DAYS=3`` three days follow one another, which shows whether the cost of a day grows. ``BENCH_SHARE=0.1`` makes
+a tenth of a day.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 import tempfile
-from datetime import date
+from concurrent.futures import ProcessPoolExecutor
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from bench import tender_floor
 from bench.harness import Measure, measured, report, say
+from bench.tender_day import DAY, PARTS, write
 
-READINGS = 2_000_000
-ENCOUNTERS = 200_000
-DAY = date(2026, 11, 18)
-ORGS = [f"C{n}" for n in range(201, 219)]
+PROCESSES = 2
+_COUNTS = ("received", "loaded", "duplicate", "quarantined")
 
-#: Share of broken lines: they cost more than good ones.
-BROKEN_EVERY = 10_000
-
-_READING = """
-    SELECT 'D' || (i % 2000) AS device, i AS seq, ['8867-4', '8480-6', '59408-5'][i % 3 + 1] AS metric,
-           90 + i % 60 AS "value", '/min' AS unit,
-           strftime(TIMESTAMP '2026-11-18' + to_milliseconds(i * {step}), '%Y-%m-%dT%H:%M:%S.%g+08:00') AS ts_device,
-           strftime(TIMESTAMP '2026-11-18' + to_milliseconds(i * {step} + 900), '%Y-%m-%dT%H:%M:%S.%g+08:00') AS ts_gateway,
-           '0' AS quality, 80 AS battery
-    FROM range({rows}) r(i)"""
-_ENCOUNTER = """
-    SELECT '{org}E' || i AS ENCOUNTER_ID, 'P' || (i % 5000) AS PATIENT_LOCAL_ID, '门诊' AS CLASS_CODE, '0301' AS DEPT_CODE,
-           'D' || (i % 40) AS DOCTOR_ID,
-           strftime(TIMESTAMP '2026-11-18 08:00:00' + to_seconds(i % 30000), '%Y-%m-%d %H:%M:%S') AS STARTED_AT,
-           NULL AS ENDED_AT, '头晕三天' AS CHIEF_COMPLAINT, 110 + i % 50 AS SBP_MMHG, 70 + i % 30 AS DBP_MMHG,
-           '离院' AS DISPOSITION_CODE, 86.5 AS TOTAL_FEE, 50.1 AS INSURANCE_PAY, '2026-11-18 18:00:00' AS SOURCE_UPDATED_AT
-    FROM range({rows}) r(i)"""
+#: Longest first, so that the two workers end together.
+_ORDER = ("pacs", "iot", "lis", "public_health", "his", "emr")
 
 
-def prepare(root: str, readings: int, encounters: int) -> None:
-    """Write the drop of one day: one file of each kind per centre, with a broken line now and then."""
-    import duckdb
+def _take(feed: str, day: date) -> dict[str, Any]:
+    import ingestion
 
-    con = duckdb.connect()
-    each = readings // len(ORGS)
-    for org in ORGS:
-        iot, his = (Path(root) / DAY.isoformat() / feed / org for feed in ("iot", "his"))
-        iot.mkdir(parents=True)
-        his.mkdir(parents=True)
-        step = max(1, 86_400_000 // max(each, 1))
-        good = f"SELECT CAST(to_json(q) AS VARCHAR) AS line, seq FROM ({_READING.format(rows=each, step=step)}) q"
-        text = f"CASE WHEN seq % {BROKEN_EVERY} = 7 THEN line[1:40] ELSE line END"
-        con.execute(
-            f"COPY (SELECT {text} FROM ({good}) ORDER BY seq) TO '{iot / 'telemetry_20261118.ndjson'}'"
-            " (FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER '\x01')"
-        )
-        rows = _ENCOUNTER.format(org=org, rows=encounters // len(ORGS))
-        con.execute(f"COPY ({rows}) TO '{his / 'encounter_20261118.csv'}' (HEADER)")
+    return ingestion.ingest_feed(feed, day)
 
 
-def floor(root: Path, out: Path) -> Measure:
-    """DuckDB reading the same files to Parquet."""
-    from lake import duck
-
-    con = duck.connect()
-    with measured() as least:
-        for feed, scan in (
-            ("iot", "read_json('{}', format='newline_delimited', ignore_errors=true)"),
-            ("his", "read_csv('{}')"),
-        ):
-            files = str(root / DAY.isoformat() / feed / "*" / "*")
-            con.execute(
-                f"COPY (SELECT * FROM {scan.format(files)}) TO '{out / (feed + '.parquet')}' (FORMAT parquet)"
-            )
-    con.close()
-    return least
+def _day(day: date) -> tuple[Measure, dict[str, dict[str, Any]]]:
+    """Ingest one day's feeds in worker processes, as Airflow's tasks would; returns the time and what each told."""
+    with (
+        measured() as spent,
+        ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool,
+    ):
+        waiting = {feed: pool.submit(_take, feed, day) for feed in _ORDER}
+        found = {feed: task.result() for feed, task in waiting.items()}
+    return spent, found
 
 
-def main(readings: int = READINGS, encounters: int = ENCOUNTERS) -> dict[str, Any]:
-    """Measure; prints one JSON object as its last line."""
-    with tempfile.TemporaryDirectory(prefix="medlake-bench-ingest-") as folder:
-        home, root = Path(folder) / "var", Path(folder) / "sources"
-        say(f"{readings:,} readings and {encounters:,} encounters in files …")
-        context = multiprocessing.get_context("spawn")
-        maker = context.Process(target=prepare, args=(str(root), readings, encounters))
+def _prepared(root: Path, share: float, days: list[date]) -> None:
+    context = multiprocessing.get_context("spawn")
+    for day in days:
+        maker = context.Process(target=write, args=(str(root), share, day))
         maker.start()
         maker.join()
         if maker.exitcode:
             raise SystemExit(maker.exitcode)
+
+
+def main(share: float = 1.0, count: int = 1) -> dict[str, Any]:
+    """Measure; prints one JSON object as its last line."""
+    assert set(_ORDER) == set(PARTS)
+    days = [DAY + timedelta(days=n) for n in range(count)]
+    with tempfile.TemporaryDirectory(prefix="medlake-bench-ingest-") as folder:
+        home, root = Path(folder) / "var", Path(folder) / "sources"
+        say(f"writing {count} tender day(s), share {share:g} …")
+        _prepared(root, share, days)
+        size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file())
         os.environ |= {"MEDLAKE_HOME": str(home), "MEDLAKE_SOURCES": str(root)}
         from lake.settings import settings
 
         settings.cache_clear()
-        size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file())
-        home.mkdir()
-        least = floor(root, home)
-        say("ingest …")
-        with measured() as ours:
-            import ingestion
-
-            found = [ingestion.ingest_feed(feed, DAY) for feed in ("iot", "his")]
-        with measured() as again:
-            repeated = [ingestion.ingest_feed(feed, DAY) for feed in ("iot", "his")]
-        names = ("received", "loaded", "duplicate", "quarantined")
-        total = {n: sum(f[n] for f in found) for n in names}
-        if total != {n: sum(f[n] for f in repeated) for n in names}:
+        say("floor …")
+        with measured() as least:
+            tender_floor.run(root / days[0].isoformat(), Path(folder) / "floor", PROCESSES)
+        spent: list[Measure] = []
+        found: dict[str, dict[str, Any]] = {}
+        for day in days:
+            say(f"ingest {day} …")
+            took, found = _day(day)
+            spent.append(took)
+            say(f"  {took.seconds} s, {took.peak_rss_mb:,.0f} MB")
+        total = {n: sum(f[n] for f in found.values()) for n in _COUNTS}
+        if total["received"] != total["loaded"] + total["duplicate"] + total["quarantined"]:
+            raise SystemExit("the ledger does not balance")
+        _, again = _day(days[-1])
+        if total != {n: sum(f[n] for f in again.values()) for n in _COUNTS}:
             raise SystemExit("a second run changed the ledger")
-        seconds = {f["feed"]: f["seconds"] for f in found}
-        facts = {
+        facts: dict[str, Any] = {
             "rows": total["received"],
-            "megabytes": round(size / 2**20, 1),
+            "megabytes": round(size / 2**20 / count, 1),
             "ledger": total,
-            "by_feed": seconds,
+            "by_feed": {feed: {n: f[n] for n in _COUNTS} for feed, f in found.items()},
+            "seconds_by_feed": {feed: f["seconds"] for feed, f in found.items()},
+            "rows_per_second": round(total["received"] / spent[0].seconds),
+            "processes": PROCESSES,
         }
-        facts["rows_per_second"] = round(total["received"] / ours.seconds)
-        facts["seconds_again"] = again.seconds
-        return report("ingest", ours, least, floor_is="DuckDB, the same files to Parquet", **facts)
+        if count > 1:
+            facts["seconds_by_day"] = [m.seconds for m in spent]
+            facts["all_days_to_first"] = round(sum(m.seconds for m in spent) / spent[0].seconds, 2)
+        spent[0].peak_rss_mb = max(m.peak_rss_mb for m in spent)
+        told = "split HL7, pydicom, DuckDB, calamine: the same bytes to Parquet in as many processes"
+        return report("ingest", spent[0], least, floor_is=told, **facts)
 
 
 if __name__ == "__main__":
-    main(int(os.environ.get("BENCH_ROWS", sys.argv[1] if len(sys.argv) > 1 else READINGS)))
+    main(float(os.environ.get("BENCH_SHARE", "1")), int(os.environ.get("BENCH_DAYS", "1")))

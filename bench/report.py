@@ -12,7 +12,9 @@ from lake.settings import settings
 
 BENCHES = {
     "simulate": "六百万居民的登记 registrations of six million residents",
-    "ingest": "一个招标日的物联网数据 a tender day's IoT points, files to silver",
+    "ingest": "一个招标日的全部数据 a tender day of all feeds, files to silver",
+    "mllp": "MLLP 接收与快速通道 HL7 v2 over MLLP, and the fast lane",
+    "edge": "23 个前置节点断网 72 小时 23 edge nodes, 72 hours offline, catch-up to silver",
     "empi": "十万居民的主索引 linkage of 100,000 residents",
 }
 

@@ -32,9 +32,18 @@ _OPS = {
             "columns": [
                 {"name": "feed", "data_type": "varchar", "description": "数据源 / Feed"},
                 {"name": "feed_zh", "data_type": "varchar", "description": "数据源名称 / Feed in words"},
+                {
+                    "name": "grace_hours",
+                    "data_type": "bigint",
+                    "description": "允许迟交小时 / Hours it may be late",
+                },
                 {"name": "org_code", "data_type": "varchar", "description": "机构编码 / Institution"},
                 {"name": "data_date", "data_type": "date", "description": "交付日期 / Delivery date"},
                 {"name": "files", "data_type": "bigint", "description": "文件数 / Files"},
+                {"name": "received", "data_type": "bigint", "description": "收到记录 / Records received"},
+                {"name": "loaded", "data_type": "bigint", "description": "入湖记录 / Records loaded"},
+                {"name": "duplicate", "data_type": "bigint", "description": "重复记录 / Duplicates"},
+                {"name": "quarantined", "data_type": "bigint", "description": "隔离记录 / Records refused"},
             ],
         }
     ],

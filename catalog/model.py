@@ -140,7 +140,7 @@ def source_tables() -> dict[str, TableInfo]:
                 owner=feed.owner,
                 level=table.level,
                 domain=feed.domain,
-                national_grade=feed.national_grade,
+                national_grade=table.national_grade,
                 feed=feed.feed,
                 source_standard=table.source_standard,
                 fields=fields,

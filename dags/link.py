@@ -1,4 +1,4 @@
-"""One identity per resident, once all feeds of a date are in."""
+"""One identity per resident, once every silver table of a date is in."""
 
 from __future__ import annotations
 

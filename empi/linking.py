@@ -13,7 +13,7 @@ import pyarrow as pa
 from empi import golden, registry, scoring, sources
 from empi.clustering import Clusters, constrained_union
 from empi.standardise import standardise
-from lake import kill, ledger, runs, tables
+from lake import kill, ledger, lineage, runs, tables
 from lake.errors import MedlakeError
 from lake.log import logger
 
@@ -128,6 +128,7 @@ def resolve(connection: duckdb.DuckDBPyConnection, today: date, records: int) ->
     return {"pairs": pairs, "edges": edges, "guarded": int(guarded), "cut": joined.cut}
 
 
+@lineage.stepped("empi.link")
 def link(data_date: date) -> dict[str, Any]:
     """See :func:`empi.link`."""
     started = time.monotonic()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from empi import model
+from empi import blocking, model
 from empi.clustering import MUST_LINK_WEIGHT
 from empi.guards import ACCEPT_SQL, GUARD_SQL, PROMOTE
 
@@ -51,26 +51,36 @@ def _register_frequencies(
         engine.table_management.register_term_frequency_lookup(table, column)
 
 
+#: Records of one chunk: their pairs are proposed, scored and written before the next chunk's, so memory is bounded.
+CHUNK_RECORDS = 3_000_000
+
+_PAIR = f"""
+    SELECT p.rec_no_l AS rec_l, p.rec_no_r AS rec_r, p.match_weight, p.match_key, {_GAMMAS},
+           {GUARD_SQL} AS guard, {PROMOTE} AS is_promoted
+    FROM {{scored}} p
+    LEFT JOIN birth l ON l.rec_no = p.rec_no_l LEFT JOIN birth r ON r.rec_no = p.rec_no_r"""
+
+
 def score(connection: duckdb.DuckDBPyConnection, records: int) -> int:
     """Make ``pair(rec_l, rec_r, match_weight, match_key, gamma_*, guard, is_promoted)``; returns its length."""
     trained = model.load(records)
     engine = linker(connection, trained)
     _register_frequencies(connection, engine, trained)
-    scored = engine.inference.predict(threshold_match_weight=model.KEEP_WEIGHT, warning_mode="never")
     # who was born with whom: a row for the few records that the guards on births ask about
     connection.execute(
         """CREATE OR REPLACE TABLE birth AS SELECT rec_no, birth_mark, mother_nm, kin_nm, is_multiple_birth
         FROM record WHERE birth_mark IS NOT NULL OR is_multiple_birth OR dob IN (
             SELECT dob FROM record WHERE birth_mark IS NOT NULL)"""
     )
-    connection.execute(
-        f"""CREATE OR REPLACE TABLE pair AS
-        SELECT p.rec_no_l AS rec_l, p.rec_no_r AS rec_r, p.match_weight, p.match_key, {_GAMMAS},
-               {GUARD_SQL} AS guard, {PROMOTE} AS is_promoted
-        FROM {scored.physical_name} p
-        LEFT JOIN birth l ON l.rec_no = p.rec_no_l LEFT JOIN birth r ON r.rec_no = p.rec_no_r"""
-    )
-    scored.drop_table_from_database_and_remove_from_cache()
+    blocking.find_crowds(connection)
+    for number, first in enumerate(range(0, max(records, 1), CHUNK_RECORDS)):
+        blocking.block(connection, first, first + CHUNK_RECORDS)
+        candidates = engine._db_api.register("candidate", dataset_display_name=f"candidate_{number}")
+        engine.table_management.register_blocked_pairs_for_predict(candidates)
+        scored = engine.inference.predict(threshold_match_weight=model.KEEP_WEIGHT, warning_mode="never")
+        into = "INSERT INTO pair" if number else "CREATE OR REPLACE TABLE pair AS"
+        connection.execute(f"{into} {_PAIR.format(scored=scored.physical_name)}")
+        scored.drop_table_from_database_and_remove_from_cache()
     return int(connection.execute("SELECT count(*) FROM pair").fetchall()[0][0])
 
 

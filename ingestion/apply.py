@@ -22,12 +22,15 @@ from ingestion.dedupe import marks_name
 from ingestion.plan import Plan, TablePlan
 from ingestion.stage import scan
 from lake import duck, kill, ledger, tables
-from lake.contracts import TableContract, contract
+from lake.contracts import TableContract
 from lake.errors import MedlakeError
 from lake.log import logger
 
 _ROWS = 100_000
 _log = logger("ingestion")
+
+#: The record's own word on whether it still exists.
+_DELETED = {"is_deleted": "coalesce(\"_op\" = 'D', false)"}
 
 UNMAPPED = "ops/unmapped_code"
 NOTICES = "ops/ingest_notice"
@@ -56,16 +59,23 @@ class _Statements:
         return f"SELECT {picked} FROM (SELECT *, {self.batch} FROM {self.rows}) WHERE {where}"
 
     def bronze(self) -> str:
-        raw = {f.name: quoted("r_" + f.name) for f in self.table.fields}
+        raw = {f.name: quoted("r_" + f.name) for f in self.table.fields} | _DELETED
         return self._select(raw, self.table.bronze_schema().names, "err IS NULL AND NOT duplicate")
 
     def silver(self) -> str:
         plain = set(self.staged.plain)
-        values = {f.name: conform.silver_value(f, self.staged.mapped, plain) for f in self.table.fields}
-        return self._select(values, self.table.silver_columns, "err IS NULL AND NOT duplicate AND current")
+        values = {
+            f.name: conform.silver_value(f, self.staged.mapped, plain) for f in self.table.fields
+        } | _DELETED
+        query = self._select(values, self.table.silver_columns, "err IS NULL AND NOT duplicate AND current")
+        in_order = self.staged.mode == "merge"  # see tables.merge
+        return f"{query} ORDER BY {', '.join(map(quoted, self.table.full_key))}" if in_order else query
 
     def quarantine(self) -> str:
         record = ", ".join(f"{_text(f.physical_name)}: {quoted('r_' + f.name)}" for f in self.table.fields)
+        # what the contract does not know belongs to the record: a header's unit says what its numbers mean
+        whole = f"CASE WHEN _extra IS NULL THEN to_json({{{record}}}) ELSE to_json({{{record}, '_extra': _extra}}) END"
+        raw = f"CAST({whole} AS VARCHAR) AS raw"
         place = """concat(source_file, CASE WHEN source_sheet IS NOT NULL THEN '!' || source_sheet ELSE '' END,
             CASE WHEN source_line IS NOT NULL THEN ':' || source_line ELSE '' END, ' ', source_field)"""
         values = {
@@ -77,7 +87,7 @@ class _Statements:
         }
         picked = ", ".join(f"{values.get(n, quoted(n))} AS {quoted(n)}" for n in quarantine.SCHEMA.names)
         return f"""SELECT {picked} FROM (
-            SELECT *, err AS all_errors, split_part(err, ',', 1) AS first, CAST(to_json({{{record}}}) AS VARCHAR) AS raw,
+            SELECT *, err AS all_errors, split_part(err, ',', 1) AS first, {raw},
                    {self.batch}
             FROM {self.rows} WHERE err IS NOT NULL) q JOIN reasons ON reasons.err = q.first AND reasons.own_places = q.own_places"""
 
@@ -88,11 +98,10 @@ def _reader(con: duck.duckdb.DuckDBPyConnection, sql: str, schema: pa.Schema) ->
 
 
 def _apply_table(con: duck.duckdb.DuckDBPyConnection, plan: Plan, staged: TablePlan) -> None:
-    table = contract(plan.feed).tables[staged.table]
+    table = staged.contract
     sql = _Statements(plan, table, staged)
     txn = (plan.batch_id, 1)
-    bronze, silver = f"bronze/{plan.feed}/{table.name}", f"silver/{table.name}"
-    refused = f"quarantine/{plan.feed}/{table.name}"
+    bronze, silver, refused = staged.bronze, f"silver/{table.name}", staged.refused
     if staged.loaded and not tables.done(bronze, txn):
         tables.append(bronze, _reader(con, sql.bronze(), table.bronze_schema()), txn=txn)
     kill.point(f"ingest.bronze.{table.name}")
@@ -130,7 +139,7 @@ def _apply_rejects(plan: Plan) -> None:
     )
     for name in plan.reject_tables:
         rows = whole.filter(pc.equal(whole["table_name"], name)).cast(quarantine.SCHEMA)
-        tables.append(f"quarantine/{plan.feed}/{name}", rows, txn=(plan.batch_id + ":rejects", 1))
+        tables.append(plans.reject_table(plan.feed, name), rows, txn=(plan.batch_id + ":rejects", 1))
 
 
 def _apply_side_tables(plan: Plan) -> None:
@@ -170,7 +179,7 @@ def notice_rows(plan: Plan) -> pa.Table:
 
 
 def apply(plan: Plan) -> dict[str, int]:
-    """Make a staged batch visible; returns its totals.
+    """Make a staged batch visible; returns its totals. The caller holds the tables (``locking.writing``).
 
     Raises:
         MedlakeError: E105, a line does not balance. This and any other error leave the batch undone.
@@ -204,7 +213,15 @@ def apply(plan: Plan) -> dict[str, int]:
     kill.point("ingest.committed")
     _apply_side_tables(plan)
     plans.discard(plans.folder(plan))
+    _compact(plan)
     return total
+
+
+def _compact(plan: Plan) -> None:
+    """Few large files instead of the many small ones of a receiver's micro-batches."""
+    for name in plan.writes():
+        if tables.exists(name) and tables.compact(name):
+            ledger.show(name)
 
 
 def _file_numbers(plan: Plan) -> pa.Table:

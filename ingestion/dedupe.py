@@ -76,7 +76,9 @@ def mark(
     present = "SELECT NULL::BIGINT AS rid, false AS same, false AS stale WHERE false"
     if tables.exists(silver):
         equal = " AND ".join(f"t.{quoted(n)} = k.{quoted(n)}" for n in names)
-        stale = f"t.{quoted(newest)} > k.newer" if newest else f"t.data_date > DATE '{data_date}'"
+        # silver written before the contract had the field does not say which row is newer
+        says = newest is not None and newest in tables.column_types(silver)
+        stale = f"t.{quoted(newest)} > k.newer" if newest and says else f"t.data_date > DATE '{data_date}'"
         bounds = _range(con, [f for f, _ in keys])
         present = f"""SELECT k.rid, t.raw_hash = k.raw_hash AS same, coalesce({stale}, false) AS stale
             FROM {tables.scan_sql(silver)} t JOIN keyed k ON {equal}{bounds}"""

@@ -10,6 +10,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from lake.contracts import TableContract, table_contract
 from lake.ledger import Line
 from lake.settings import settings
 
@@ -27,6 +28,19 @@ class TablePlan:
     loaded: int
     quarantined: int
     mode: str
+
+    @property
+    def contract(self) -> TableContract:
+        """The table's contract, whichever feed's it is."""
+        return table_contract(self.table)
+
+    @property
+    def bronze(self) -> str:
+        return f"bronze/{self.contract.feed}/{self.table}"
+
+    @property
+    def refused(self) -> str:
+        return f"quarantine/{self.contract.feed}/{self.table}"
 
 
 @dataclass
@@ -57,16 +71,24 @@ class Plan:
         found = set()
         for t in self.tables:
             if t.loaded:
-                found.add(f"bronze/{self.feed}/{t.table}")
+                found.add(t.bronze)
             if t.quarantined:
-                found.add(f"quarantine/{self.feed}/{t.table}")
+                found.add(t.refused)
             if t.mode != "none":
                 found.add(f"silver/{t.table}")
-        return sorted(found | {f"quarantine/{self.feed}/{t}" for t in self.reject_tables})
+        return sorted(found | {reject_table(self.feed, t) for t in self.reject_tables})
 
     def totals(self) -> dict[str, int]:
         names = ("received", "loaded", "duplicate", "quarantined")
         return {n: sum(getattr(line, n) for line in self.lines) for n in names}
+
+
+def reject_table(feed: str, table: str) -> str:
+    """Where a reader's rejects of a table go: to the table's feed, those of whole files to the door's."""
+    try:
+        return f"quarantine/{table_contract(table).feed}/{table}"
+    except KeyError:
+        return f"quarantine/{feed}/{table}"
 
 
 def root(feed: str) -> Path:

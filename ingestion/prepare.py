@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ingestion import dedupe, landing, quarantine, routing
+from ingestion import announced, dedupe, landing, notes, quarantine, routing
 from ingestion import plan as plans
 from ingestion.conform import quoted
 from ingestion.landing import Hashed, Known
@@ -18,7 +19,7 @@ from ingestion.plan import Plan, TablePlan
 from ingestion.readers.base import LandedFile
 from ingestion.stage import Stage, scan
 from lake import kill, ledger
-from lake.contracts import FeedContract
+from lake.contracts import FeedContract, table_contract
 from lake.ledger import Line
 from lake.settings import settings
 
@@ -31,43 +32,88 @@ def delivery_id(feed: str, data_date: date, files: list[Hashed]) -> str:
     return f"{feed}-{data_date:%Y%m%d}-{digest.hexdigest()[:12]}"
 
 
-def prepare(
-    contract: FeedContract, data_date: date, identity: str, files: list[Hashed], known: list[Known]
-) -> Plan:
-    """Stage a batch under ``identity`` and write its plan."""
-    received_at = datetime.now(UTC)
-    landed = landing.land(contract.feed, data_date, files)
-    landing.write_manifest(contract.feed, data_date, identity, landed, received_at)
-    kill.point("ingest.landed")
-    made = Plan(identity, identity, contract.feed, data_date, received_at, contract.version)
-    directory = plans.folder(made)
-    plans.discard(directory)
-    directory.mkdir(parents=True, mode=0o700)
-    unreadable = {f.number: h.unreadable for f, h in zip(landed, files, strict=True) if h.unreadable}
-    stage = Stage(contract, landed, directory)
-    try:
-        routing.read_all(landed, unreadable, contract, stage)
-        stage.finish()
+class Reading:
+    """A delivery that is read and conformed, in its staging folder; nothing of it is decided yet.
+
+    ``plan`` compares it with silver and must run while its tables are held (``ingestion.locking``).
+    """
+
+    def __init__(
+        self,
+        contract: FeedContract,
+        data_date: date,
+        identity: str,
+        landed: list[LandedFile],
+        known: list[Known],
+        read: Callable[[Stage], None],
+    ) -> None:
+        self.contract, self.landed, self.known = contract, landed, known
+        self.made = Plan(identity, identity, contract.feed, data_date, datetime.now(UTC), contract.version)
+        self.directory = plans.folder(self.made)
+        plans.discard(self.directory)
+        self.directory.mkdir(parents=True, mode=0o700)
+        self.stage = Stage(contract, landed, self.directory, on=data_date)
+        try:
+            read(self.stage)
+            self.stage.finish()
+        except BaseException:
+            self.close()
+            raise
         kill.point("ingest.read")
-        _plan_tables(made, contract, stage, directory)
-        _plan_rejects(made, stage, directory)
-    finally:
-        stage.close()
-    made.notices = stage.notices
-    made.places = next(iter(stage.own_places.values()), {})
-    made.lines = _merged(made.lines + _redelivered(known))
-    made.files = _ledger_files(contract.feed, landed, known, set(stage.own_places))
-    plans.save(made)
-    kill.point("ingest.staged")
-    return made
+
+    def close(self) -> None:
+        self.stage.close()
+
+    def discard(self) -> None:
+        """Forget what was read."""
+        self.close()
+        plans.discard(self.directory)
+
+    def writes(self) -> list[str]:
+        """Delta tables that the plan may write."""
+        tables_ = [f"silver/{name}" for name in self.stage.parts]
+        return tables_ + [plans.reject_table(self.contract.feed, r.table) for r in self.stage.rejected]
+
+    def plan(self) -> Plan:
+        """Find duplicates and current rows, count, and write the plan down."""
+        made, stage = self.made, self.stage
+        try:
+            _plan_tables(made, stage, self.directory)
+            _plan_rejects(made, stage, self.directory)
+        finally:
+            self.close()
+        made.notices = stage.notices
+        made.places = next(iter(stage.own_places.values()), {})
+        made.lines = _merged(made.lines + _redelivered(self.known))
+        made.files = ledger_files(self.contract.feed, self.landed, self.known, set(stage.own_places))
+        plans.save(made)
+        kill.point("ingest.staged")
+        return made
 
 
-def _plan_tables(made: Plan, contract: FeedContract, stage: Stage, directory: Path) -> None:
+def read_files(
+    contract: FeedContract, data_date: date, identity: str, files: list[Hashed], known: list[Known]
+) -> Reading:
+    """Land files and read them."""
+    landed = landing.land(contract.feed, data_date, files)
+    landing.write_manifest(contract.feed, data_date, identity, landed, datetime.now(UTC))
+    kill.point("ingest.landed")
+    unreadable = {f.number: h.unreadable for f, h in zip(landed, files, strict=True) if h.unreadable}
+
+    def read(stage: Stage) -> None:
+        announced.by_sidecar(landed, stage)
+        routing.read_all(landed, unreadable, contract, stage)
+
+    return Reading(contract, data_date, identity, landed, known, read)
+
+
+def _plan_tables(made: Plan, stage: Stage, directory: Path) -> None:
     inbox: list[pa.Table] = []
     for name, parts in stage.parts.items():
-        table = contract.tables[name]
+        table = table_contract(name)
         plain = stage.plain[name]
         mode = dedupe.mark(stage.connection, table, stage.mapped, plain, directory, parts, made.data_date)
+        stage.notices += notes.collect(stage.connection, table, scan(directory, parts), made.data_date)
         counted = stage.connection.execute(f"""
             SELECT f.source_file, s.org_code, count(*) AS received,
                    count(*) FILTER (s.err IS NULL AND coalesce(m.duplicate, false)) AS duplicate,
@@ -81,6 +127,10 @@ def _plan_tables(made: Plan, contract: FeedContract, stage: Stage, directory: Pa
         for f in table.fields:
             if f.code_system in stage.mapped and loaded:
                 inbox.append(_unmapped(stage, made, f.code_system, f.name, name, scan(directory, parts)))
+        if (
+            strange := notes.unknown_units(stage.connection, table, scan(directory, parts), made.data_date)
+        ) is not None:
+            inbox.append(strange)
     found = pa.concat_tables(inbox) if inbox else None
     if found is not None and found.num_rows:
         pq.write_table(found, directory / "unmapped.parquet")
@@ -139,7 +189,7 @@ def _merged(lines: list[Line]) -> list[Line]:
     return [Line(*key, *counts) for key, counts in sorted(sums.items())]
 
 
-def _ledger_files(
+def ledger_files(
     feed: str, landed: list[LandedFile], known: list[Known], own_places: set[int]
 ) -> list[dict[str, object]]:
     """Rows of the ledger's landing files; ``number`` and ``own_places`` are the plan's own and stay here."""

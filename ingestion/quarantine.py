@@ -82,7 +82,8 @@ def reasons(table: TableContract, found: list[str], places: Mapping[str, str]) -
     for err, own in product(found, (False, True)):
         code, _, name = err.partition(":")
         f = table.field(name)
-        source = places.get(name, f.physical_name) if own else f.physical_name
+        own_place = places.get(f"{table.name}.{name}") or places.get(name, f.physical_name)
+        source = own_place if own else f.physical_name
         type_zh, type_en = TYPE_NAMES.get(f.type, ("文本", "text"))
         error = MedlakeError(
             code, label=f.label_zh, field=name, source=source, type_zh=type_zh, type_en=type_en

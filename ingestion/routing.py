@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from ingestion.readers.base import LandedFile, Sink, reject_file
-from lake.contracts import FeedContract, TableContract
+from lake.contracts import FeedContract, TableContract, table_contract
 
 _KINDS = {
     ".csv": "delimited",
@@ -20,19 +20,28 @@ _KINDS = {
     ".ndjson": "ndjson",
     ".jsonl": "ndjson",
     ".json": "ndjson",
+    ".parquet": "columnar",
     ".dcm": "dicom",
     ".dicom": "dicom",
 }
-_HL7_FEEDS = ("his", "lis", "hl7v2")
+#: What the doors that stay open hand over: envelopes, whatever the feed.
+_DOORS = {".http": "upload", ".mqtt": "telemetry"}
+_HL7_FEEDS = ("his", "lis", "emr", "hl7v2")
 
 #: What gateways call their files, where that is not the table's name.
 ALIASES = {"telemetry": "vital_reading", "binding": "device_binding"}
 
 
+#: What callers may say besides a feed's name: a format that is routed to the feed of its contracts.
+FEED_ALIASES = {"dicom": "pacs", "fhir_r4": "fhir"}
+
+
 def kind_of(file: LandedFile, feed: str) -> str:
     """The format: feeds of one format have it, HL7 and workbooks show it in their first bytes, else the suffix."""
+    if (door := PurePosixPath(file.name).suffix) in _DOORS:
+        return _DOORS[door]
     if feed == "pacs":
-        return "dicom"
+        return _kind_of_image(file)
     if feed == "fhir":
         return "fhir"
     if feed == "hl7v2":
@@ -46,7 +55,19 @@ def kind_of(file: LandedFile, feed: str) -> str:
         return "workbook"
     if feed == "lis" and file.name.lower().endswith(".hl7"):
         return "hl7v2"
-    return _KINDS.get(PurePosixPath(file.name).suffix.lower(), "unknown")
+    kind = _KINDS.get(PurePosixPath(file.name).suffix.lower(), "unknown")
+    return "json_array" if kind == "ndjson" and start[:1] == b"[" else kind
+
+
+def _kind_of_image(file: LandedFile) -> str:
+    """What a PACS delivers: objects (of any name), an archive's answers, or a table of reports by its suffix."""
+    kind = _KINDS.get(PurePosixPath(file.name).suffix.lower(), "dicom")
+    if kind == "ndjson":
+        from ingestion.readers.dicom import answers
+
+        with file.path.open("rb") as opened:
+            return "answers" if answers.is_answer(opened.read(512)) else kind
+    return kind
 
 
 def table_of(name: str, contract: FeedContract) -> TableContract | None:
@@ -69,21 +90,31 @@ def table_of(name: str, contract: FeedContract) -> TableContract | None:
 
 
 def read_all(files: list[LandedFile], unreadable: dict[int, str], contract: FeedContract, sink: Sink) -> None:
-    """Read every file by its reader. DICOM files go together, one object each; the readers are imported on use."""
-    from ingestion.readers import dicom
+    """Read every file by its reader; the readers are imported on use.
 
+    DICOM files go together, one object each; FHIR files too, since resources refer to each other across files.
+    """
     images: list[LandedFile] = []
+    resources: list[LandedFile] = []
     for file in files:
         if file.number in unreadable:
             reject_file(sink, file, "E202", detail=unreadable[file.number])
         elif file.bytes == 0:
             reject_file(sink, file, "E203")
-        elif kind_of(file, contract.feed) == "dicom" and contract.feed == "pacs":
+        elif (kind := kind_of(file, contract.feed)) == "dicom" and contract.feed == "pacs":
             images.append(file)
+        elif kind == "fhir":
+            resources.append(file)
         else:
             _read_one(file, contract, sink)
     if images:
-        dicom.read_many(images, next(iter(contract.tables.values())), sink)
+        from ingestion.readers import dicom
+
+        dicom.read_many(images, table_contract("imaging_instance"), sink)
+    if resources:
+        from ingestion.readers import fhir
+
+        fhir.read_many(resources, sink)
 
 
 def _read_one(file: LandedFile, contract: FeedContract, sink: Sink) -> None:
@@ -92,11 +123,19 @@ def _read_one(file: LandedFile, contract: FeedContract, sink: Sink) -> None:
         from ingestion.readers import hl7v2
 
         return hl7v2.read(file, contract, sink)
-    if kind == "fhir":
-        from ingestion.readers import fhir
+    if kind == "answers":
+        from ingestion.readers.dicom import answers
 
-        return fhir.read(file, next(iter(contract.tables.values())), sink)
-    if kind not in ("delimited", "workbook", "ndjson"):
+        return answers.read(file, sink)
+    if kind == "upload":
+        from ingestion.readers import upload
+
+        return upload.read(file, sink)
+    if kind == "telemetry":
+        from ingestion.readers import telemetry
+
+        return telemetry.read(file, sink)
+    if kind not in ("delimited", "workbook", "ndjson", "json_array", "columnar"):
         return reject_file(
             sink, file, "E220", feed=contract.feed, kind=PurePosixPath(file.name).suffix or kind
         )
@@ -107,6 +146,14 @@ def _read_one(file: LandedFile, contract: FeedContract, sink: Sink) -> None:
         from ingestion.readers import delimited
 
         return delimited.read(file, table, sink)
+    if kind == "json_array":
+        from ingestion.readers import json_array
+
+        return json_array.read(file, table, sink)
+    if kind == "columnar":
+        from ingestion.readers import columnar
+
+        return columnar.read(file, table, sink)
     if kind == "workbook":
         from ingestion.readers import workbook
 

@@ -3,68 +3,63 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from ingestion import apply, landing, prepare
+from ingestion import apply, landing, locking, prepare, refusal, routing
 from ingestion import plan as plans
 from ingestion.landing import Hashed
+from ingestion.plan import Plan
 from ingestion.readers.base import FILE_TABLE
 from ingestion.sources import at_paths, in_drop
-from lake import ledger
+from lake import ledger, lineage
 from lake.contracts import contract
-from lake.errors import MedlakeError
 from lake.ledger import Line
 from lake.local_time import local_today
 from lake.log import logger
-from lake.settings import settings
 
 _log = logger("ingestion")
-_WAIT_SECONDS = 1800
 _COUNTS = ("received", "loaded", "duplicate", "quarantined")
 
 
-@contextmanager
-def _feed_lock(feed: str) -> Iterator[None]:
-    """One writer per feed: its silver tables have no other. The lock ends with the process that holds it."""
-    folder = settings().home / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / f"ingest-{feed}.lock", timeout=_WAIT_SECONDS):
-            yield
-    except Timeout as error:
-        raise MedlakeError("E225", feed=feed, seconds=_WAIT_SECONDS) from error
+def feed_lock(feed: str) -> AbstractContextManager[None]:
+    """One delivery of a feed at a time: what is known by content is settled before the next one is compared."""
+    return locking.held([f"ingest-{feed}"])
 
 
 def recover(feed: str) -> dict[str, Any]:
     """Finish batches of a feed that were killed: those with a plan are applied, others undone."""
     contract(feed)
-    with _feed_lock(feed):
-        return _recover(feed)
+    with feed_lock(feed):
+        return recover_held(feed)
 
 
-def _recover(feed: str) -> dict[str, Any]:
-    finished: list[str] = []
-    undone: list[str] = []
+def recover_held(feed: str) -> dict[str, Any]:
+    """As :func:`recover`; the caller holds the feed (``feed_lock``)."""
+    settled: list[tuple[str, str]] = []
+    for batch in ledger.open_batches(feed):
+        with locking.writing(batch.pinned) as found:
+            if not batch.pinned:
+                found.append((batch.batch_id, locking.settle(batch)))
+        settled += found
     root = plans.root(feed)
     for directory in sorted(root.iterdir()) if root.is_dir() else []:
         plan = plans.load(directory)
-        if plan is None:
+        if plan is not None and _is_committed(plan.delivery_id):
+            apply.apply(plan)  # what is left is about the batch, not of it: the inbox and the notices
+            settled.append((plan.delivery_id, "finished"))
+        else:  # compared with a silver that may have changed since: read it again
             plans.discard(directory)
-        else:
-            apply.apply(plan)
-            finished.append(plan.delivery_id)
-    for batch in ledger.open_batches(feed):
-        ledger.undo(batch, reason="killed")
-        undone.append(batch.batch_id)
-    if finished or undone:
-        _log.warning("recovered", feed=feed, count=len(finished) + len(undone))
-    return {"feed": feed, "finished": finished, "undone": undone}
+    if settled:
+        _log.warning("recovered", feed=feed, count=len(settled))
+    return {
+        "feed": feed,
+        "finished": [b for b, how in settled if how == "finished"],
+        "undone": [b for b, how in settled if how == "undone"],
+    }
 
 
 def _summary(feed: str, data_date: date, batches: list[tuple[str, list[Line]]], files: int) -> dict[str, Any]:
@@ -106,11 +101,40 @@ def _ingest(feed: str, data_date: date, hashed: list[Hashed]) -> tuple[list[str]
             number += 1
             identity = f"{first}-r{number}"
         new, known = landing.split_known(feed, files)
-        plan = prepare.prepare(contract(feed), data_date, identity, new, known)
-        apply.apply(plan)
+        reading = prepare.read_files(contract(feed), data_date, identity, new, known)
+        if unkept := reading.stage.unkept():
+            notices += refusal.refuse(reading, unkept)
+            reading.discard()
+            left = [h for n, h in enumerate(new) if n not in unkept] + [k.hashed for k in known]
+            more_ids, more_notices = _ingest(feed, data_date, left) if left else ([], [])
+            batch_ids, notices = batch_ids + more_ids, notices + more_notices
+            continue
+        plan = take(reading)
         notices += plan.notices
         batch_ids += [b.batch_id for b in ledger.attempts(identity) if b.state == "committed"]
     return batch_ids, notices
+
+
+def take(reading: prepare.Reading) -> Plan:
+    """Bring what was read into the lake; its tables are held from the comparison with silver to the commit."""
+    try:
+        with locking.writing(reading.writes()):
+            plan = reading.plan()
+            _tell_lineage(plan)
+            apply.apply(plan)
+    except BaseException:
+        reading.close()
+        raise
+    return plan
+
+
+def _tell_lineage(plan: Plan) -> None:
+    by_org: dict[str, list[int]] = {}
+    for f in plan.files:
+        by_org.setdefault(str(f["org_code"]), []).append(int(f["bytes"]))
+    for org, sizes in by_org.items():
+        name = f"landing/{plan.feed}/{org or 'unassigned'}"
+        lineage.reads_files(name, files=len(sizes), size=sum(sizes))
 
 
 def _told(
@@ -127,20 +151,26 @@ def _told(
         "ingested", **{k: v for k, v in summary.items() if k not in ("tables", "batches")}, seconds=seconds
     )
     shown = [f"{n['code']} {n['file']}{'!' + n['sheet'] if n['sheet'] else ''}" for n in notices]
-    return summary | {"notices": shown, "seconds": seconds}
+    failed = ledger.failed(feed, data_date)
+    return summary | {"failed_batches": failed, "notices": shown, "seconds": seconds}
 
 
-def ingest_feed(feed: str, data_date: date) -> dict[str, Any]:
+def ingest_feed(feed: str, data_date: date, *, org_codes: Collection[str] | None = None) -> dict[str, Any]:
     """Ingest what the drop of a date holds and is not in yet; a date without files is an empty batch.
+
+    Args:
+        org_codes: only these institutions' files.
 
     Returns:
         the ledger of this feed and date, so that a repeated run returns what the first one did.
     """
+    feed = routing.FEED_ALIASES.get(feed, feed)
     contract(feed)
     started = time.perf_counter()
-    with _feed_lock(feed):
-        _recover(feed)
-        hashed = [landing.hash_file(s) for s in in_drop(feed, data_date)]
+    with feed_lock(feed), lineage.step(f"ingestion.{feed}", data_date):
+        recover_held(feed)
+        found = [f for f in in_drop(feed, data_date) if not org_codes or f.org_code in org_codes]
+        hashed = [landing.hash_file(s) for s in found]
         known = ledger.origins(feed, data_date)
         new = [h for h in hashed if (h.source.origin, h.sha256) not in known]
         notices: list[dict[str, Any]] = []
@@ -161,11 +191,12 @@ def ingest_paths(
     Raises:
         MedlakeError: E102 no such feed; E201, E202 a path that is not there or may not be read.
     """
+    feed = routing.FEED_ALIASES.get(feed, feed)
     contract(feed)
     started = time.perf_counter()
     sources = at_paths([Path(p) for p in paths], org_code)
     day = data_date or local_today()
-    with _feed_lock(feed):
-        _recover(feed)
+    with feed_lock(feed), lineage.step(f"ingestion.{feed}", day):
+        recover_held(feed)
         batch_ids, notices = _ingest(feed, day, [landing.hash_file(s) for s in sources])
         return _told(feed, day, batch_ids, notices, len(sources), started)

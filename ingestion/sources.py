@@ -11,6 +11,9 @@ from lake import registry
 from lake.errors import MedlakeError
 from lake.settings import settings
 
+#: Endings of what tells about the file beside it (``ingestion.announced``).
+SIDECARS = (".manifest.json", ".manifest.csv")
+
 #: Not deliveries: uploads under way, office locks, what file managers leave behind.
 _IGNORED_ENDS = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
 _IGNORED_NAMES = ("Thumbs.db", "desktop.ini")
@@ -29,11 +32,18 @@ class SourceFile:
         return str(self.path)
 
 
+def is_sidecar(path: Path) -> bool:
+    """Whether a file only tells about another one that lies beside it."""
+    name = path.name
+    return any(name.endswith(s) and path.with_name(name[: -len(s)]).exists() for s in SIDECARS)
+
+
 def _is_delivery(path: Path) -> bool:
     name = path.name
     return (
         not (name.startswith((".", "~$")) or name.endswith(_IGNORED_ENDS) or name in _IGNORED_NAMES)
         and path.is_file()
+        and not is_sidecar(path)
     )
 
 

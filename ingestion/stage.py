@@ -2,43 +2,64 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from ingestion import codemaps, conform
+from ingestion import codemaps, conform, odd_numbers
 from ingestion.readers.base import PLACE, LandedFile, Reject
 from lake import duck
-from lake.contracts import FeedContract
+from lake.contracts import FeedContract, contracts, table_contract
 from lake.settings import settings
 
 #: Rows of one table are conformed together up to this many bytes.
 CHUNK_BYTES = 128 * 1024 * 1024
+#: Values of one row group of a staged part.
+_ROW_GROUP_VALUES = 4_000_000
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """A source's own count of what it put into a file; ``table`` None: of everything in it."""
+
+    file_no: int
+    table: str | None
+    count: int
+    what: str
 
 
 class Stage:
     """The sink of one batch. Row ids follow the order of files and lines, so a later delivery has a higher one."""
 
-    def __init__(self, contract: FeedContract, files: list[LandedFile], directory: Path) -> None:
+    def __init__(
+        self, contract: FeedContract, files: list[LandedFile], directory: Path, *, on: date | None = None
+    ) -> None:
         self.contract = contract
         self.files = {f.number: f for f in files}
         self.directory = directory
+        self.on = on  # day of delivery: what is valid by date (code maps, time zones) is taken as of it
         self.rejected: list[Reject] = []
         self.notices: list[dict[str, Any]] = []
         self.own_places: dict[int, dict[str, str]] = {}
         self.parts: dict[str, list[str]] = {}
         self.plain: dict[str, set[str]] = {}
-        systems = {f.code_system for t in contract.tables.values() for f in t.fields}
+        self.announced: list[Announcement] = []
+        self.received: Counter[tuple[int, str]] = Counter()
+        systems = {f.code_system for c in contracts().values() for t in c.tables.values() for f in t.fields}
         self.mapped = codemaps.mapped_systems(systems)
         self.default_org = settings().default_org_code
         self._waiting: dict[str, list[pa.Table]] = {}
         self._bytes: dict[str, int] = {}
         self._next: dict[str, int] = {}
         self.connection = duck.connect()
-        self.connection.register("codemap", codemaps.as_table(self.mapped))
+        conform.register(self.connection, self.mapped, on)
         numbers = pa.array(list(self.files), pa.int32())
         orgs = pa.array([f.org_code for f in files], pa.string())
         names = pa.array([f.source_file for f in files], pa.string())
@@ -52,12 +73,14 @@ class Stage:
         self._next[table] = first + data.num_rows
         columns: dict[str, Any] = {"rid": pa.array(range(first, first + data.num_rows), pa.int64())}
         given = data.column_names
-        columns["file_no"] = (
-            data["file_no"]
-            if "file_no" in given
-            else pa.repeat(pa.scalar(file.number, pa.int32()), data.num_rows)
-        )
-        wanted = PLACE | {f.name: pa.string() for f in self.contract.tables[table].fields}
+        if "file_no" in given:
+            columns["file_no"] = data["file_no"]
+            for found in pc.value_counts(data["file_no"]).to_pylist():
+                self.received[found["values"], table] += found["counts"]
+        else:
+            columns["file_no"] = pa.repeat(pa.scalar(file.number, pa.int32()), data.num_rows)
+            self.received[file.number, table] += data.num_rows
+        wanted = PLACE | {f.name: pa.string() for f in table_contract(table).fields}
         for name, kind in wanted.items():
             columns[name] = data[name] if name in given else pa.nulls(data.num_rows, kind)
         chunk = pa.table(columns)
@@ -68,6 +91,22 @@ class Stage:
 
     def reject(self, reject: Reject) -> None:
         self.rejected.append(reject)
+        self.received[reject.file.number, reject.table] += 1
+
+    def announce(self, file: LandedFile, table: str | None, count: int, what: str) -> None:
+        self.announced.append(Announcement(file.number, table, count, what))
+
+    def unkept(self) -> dict[int, tuple[Announcement, int]]:
+        """Files that do not hold what their source announced: file number -> (announcement, received)."""
+        whole: Counter[int] = Counter()
+        for (number, _), count in self.received.items():
+            whole[number] += count
+        found = {}
+        for a in self.announced:
+            got = whole[a.file_no] if a.table is None else self.received[a.file_no, a.table]
+            if got != a.count:
+                found[a.file_no] = (a, got)
+        return found
 
     def notice(self, file: LandedFile, code: str, *, sheet: str | None = None, **context: Any) -> None:
         found = {
@@ -90,12 +129,16 @@ class Stage:
         chunk = pa.concat_tables(waiting)
         self.connection.register("chunk", chunk)
         name = f"{table}-{len(self.parts.get(table, [])):04d}.parquet"
-        contract = self.contract.tables[table]
+        contract = table_contract(table)
         plain = {f.name for f in contract.fields if is_plain(chunk[f.name])}
         self.plain[table] = self.plain.get(table, plain) & plain
-        query = conform.statement(contract, self.mapped, plain, self.default_org)
+        odd = odd_numbers.look(self.connection, contract, chunk, plain)
+        query = conform.statement(contract, self.mapped, plain, self.default_org, odd, self.on)
         target = str(self.directory / name).replace("'", "''")
-        self.connection.execute(f"COPY ({query}) TO '{target}' (FORMAT parquet, COMPRESSION snappy)")
+        # a wide table's row groups would outgrow the memory limit: they hold as many values, not as many rows
+        rows = max(2_048, min(122_880, _ROW_GROUP_VALUES // (2 * len(contract.fields))) // 2_048 * 2_048)
+        form = f"FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {rows}"
+        self.connection.execute(f"COPY ({query}) TO '{target}' ({form})")
         self.connection.unregister("chunk")
         self.parts.setdefault(table, []).append(name)
 
@@ -122,7 +165,8 @@ def is_plain(column: pa.ChunkedArray) -> bool:
         start, stop = offsets[:-1], offsets[1:]
         filled = stop > start
         outer = np.concatenate((text[start[filled]], text[stop[filled] - 1]))
-        if ((outer <= 0x20) | (outer >= 0x7F)).any():
+        # an apostrophe in front is Excel's mark for text, which cleaning takes off
+        if ((outer <= 0x20) | (outer >= 0x7F)).any() or (text[start[filled]] == 0x27).any():
             return False
     return True
 

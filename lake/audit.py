@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import insert, select
+from sqlalchemy.engine import Connection
 
 from lake import ops
 from lake.crypto import sm3_hex
@@ -24,9 +25,13 @@ def record(
     fields: list[str],
     rows: int,
     result: str,
+    connection: Connection | None = None,
     **details: Any,
 ) -> int:
-    """Append one entry and return its number. ``details`` must hold no personal data."""
+    """Append one entry and return its number. ``details`` must hold no personal data.
+
+    With ``connection`` the entry is part of the caller's transaction: it is there if what it tells of is.
+    """
     at = datetime.now(UTC).isoformat(timespec="microseconds")
     entry = {
         "action": action,
@@ -39,14 +44,21 @@ def record(
         **details,
     }
     text = json.dumps(entry, ensure_ascii=False, sort_keys=True, default=str)
-    with ops.engine().begin() as connection:
-        newest = select(ops.audit_entry).order_by(ops.audit_entry.c.seq.desc()).limit(1)
-        last = connection.execute(newest).one_or_none()
-        seq, previous = (last.seq + 1, last.hash) if last else (1, _GENESIS)
-        digest = sm3_hex(f"{seq}|{at}|{text}|{previous}".encode())
-        connection.execute(
-            insert(ops.audit_entry).values(seq=seq, at=at, entry=text, previous=previous, hash=digest)
-        )
+    if connection is not None:
+        return _append(connection, at, text)
+    with ops.engine().begin() as own:
+        return _append(own, at, text)
+
+
+def _append(connection: Connection, at: str, text: str) -> int:
+    ops.exclusive(connection, "audit")  # a chain has one end
+    newest = select(ops.audit_entry).order_by(ops.audit_entry.c.seq.desc()).limit(1)
+    last = connection.execute(newest).one_or_none()
+    seq, previous = (last.seq + 1, last.hash) if last else (1, _GENESIS)
+    digest = sm3_hex(f"{seq}|{at}|{text}|{previous}".encode())
+    connection.execute(
+        insert(ops.audit_entry).values(seq=seq, at=at, entry=text, previous=previous, hash=digest)
+    )
     return seq
 
 

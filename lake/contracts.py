@@ -14,7 +14,7 @@ import pyarrow as pa
 import yaml
 
 from lake.errors import MedlakeError
-from lake.settings import PROJECT_ROOT
+from lake.settings import PROJECT_ROOT, settings
 
 CONTRACTS_DIR = PROJECT_ROOT / "ingestion" / "contracts"
 
@@ -45,6 +45,7 @@ ENVELOPE: dict[str, str] = {
     "batch_id": "VARCHAR",
     "raw_hash": "VARCHAR",
     "received_at": "TIMESTAMPTZ",
+    "is_deleted": "BOOLEAN",
 }
 ENVELOPE_LABELS: dict[str, str] = {
     "org_code": "机构编码",
@@ -55,6 +56,7 @@ ENVELOPE_LABELS: dict[str, str] = {
     "batch_id": "批次号",
     "raw_hash": "原文指纹",
     "received_at": "接收时间",
+    "is_deleted": "是否已删除",
 }
 
 
@@ -75,6 +77,7 @@ class Field:
     fhir_path: str
     source_standard: str
     data_element: str
+    national_grade: str = ""
 
     @property
     def duck_type(self) -> str:
@@ -93,6 +96,7 @@ class TableContract:
     source_standard: str
     level: int
     fields: tuple[Field, ...]
+    national_grade: str = ""
 
     @property
     def key(self) -> list[str]:
@@ -133,13 +137,14 @@ class FeedContract:
     grace_hours: int
     tables: dict[str, TableContract]
     path: Path
+    status: str = "active"
 
 
 def _custom(node: dict[str, Any]) -> dict[str, Any]:
     return {p["property"]: p["value"] for p in node.get("customProperties", [])}
 
 
-def _field(node: dict[str, Any]) -> Field:
+def _field(node: dict[str, Any], grade: str) -> Field:
     custom = _custom(node)
     return Field(
         name=node["name"],
@@ -155,12 +160,14 @@ def _field(node: dict[str, Any]) -> Field:
         fhir_path=str(custom.get("fhirPath", "")),
         source_standard=str(custom.get("sourceStandard", "")),
         data_element=str(custom.get("dataElement", "")),
+        national_grade=str(custom.get("nationalGrade", grade)),
     )
 
 
-def _table(feed: str, node: dict[str, Any]) -> TableContract:
+def _table(feed: str, node: dict[str, Any], grade: str) -> TableContract:
     custom = _custom(node)
-    fields = tuple(_field(p) for p in node["properties"])
+    grade = str(custom.get("nationalGrade", grade))
+    fields = tuple(_field(p, grade) for p in node["properties"])
     return TableContract(
         feed=feed,
         name=node["name"],
@@ -170,6 +177,7 @@ def _table(feed: str, node: dict[str, Any]) -> TableContract:
         source_standard=str(custom.get("sourceStandard", "")),
         level=int(custom["gbt39725Level"]),
         fields=fields,
+        national_grade=grade,
     )
 
 
@@ -184,6 +192,7 @@ def load_contract(path: Path) -> FeedContract:
         custom = _custom(node)
         sla = {p["property"]: p["value"] for p in node.get("slaProperties", [])}
         members = node.get("team", {}).get("members", [])
+        grade = str(custom.get("nationalGrade", ""))
         return FeedContract(
             feed=node["name"],
             label_zh=custom["labelZh"],
@@ -191,20 +200,51 @@ def load_contract(path: Path) -> FeedContract:
             domain=node.get("domain", ""),
             description=node.get("description", {}).get("purpose", ""),
             owner=members[0]["username"] if members else "",
-            national_grade=str(custom.get("nationalGrade", "")),
+            national_grade=grade,
             grace_hours=int(sla.get("grace", 0)),
-            tables={t["name"]: _table(node["name"], t) for t in node["schema"]},
+            tables={t["name"]: _table(node["name"], t, grade) for t in node["schema"]},
             path=path,
+            status=str(node.get("status", "active")),
         )
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise MedlakeError("E101", place=path.name, detail=f"{type(error).__name__}: {error}") from error
 
 
-@lru_cache(maxsize=1)
+def site_dir() -> Path:
+    """Contracts of this installation alone: sources that only this site has."""
+    return settings().home / "contracts"
+
+
+@lru_cache(maxsize=256)
+def _load(path: Path, _changed_ns: int) -> FeedContract:
+    return load_contract(path)
+
+
+@lru_cache(maxsize=8)
+def _read(folders: tuple[Path, ...], _changed_ns: int) -> dict[str, FeedContract]:
+    found: dict[str, FeedContract] = {}
+    owner: dict[str, str] = {}
+    for path in [p for folder in folders for p in sorted(folder.glob("*.odcs.yaml"))]:
+        read = _load(path, path.stat().st_mtime_ns)
+        taken = [t for t in read.tables if t in owner]
+        if read.feed in found or taken:
+            raise MedlakeError(
+                "E101", place=path.name, detail=f"{read.feed}: {', '.join(taken) or 'feed'} given twice"
+            )
+        found[read.feed] = read
+        owner |= dict.fromkeys(read.tables, read.feed)
+    return found
+
+
 def contracts() -> dict[str, FeedContract]:
-    """All contracts by feed."""
-    found = [load_contract(p) for p in sorted(CONTRACTS_DIR.glob("*.odcs.yaml"))]
-    return {c.feed: c for c in found}
+    """All contracts by feed: those of the platform, then this site's own.
+
+    Raises:
+        MedlakeError: E101, one cannot be read, or gives a feed or table that another has.
+    """
+    own = site_dir()
+    changed = own.stat().st_mtime_ns if own.is_dir() else 0
+    return _read((CONTRACTS_DIR, own), changed)
 
 
 def feeds() -> list[str]:

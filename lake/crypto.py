@@ -1,4 +1,4 @@
-"""SM3 and HMAC-SM3 (GB/T 32905), through OpenSSL. The key lies under ``home/secrets`` (mode 0600)."""
+"""SM3 and HMAC-SM3 (GB/T 32905), SM4-GCM (GB/T 32907), through OpenSSL. Keys lie under ``home/secrets`` (mode 0600)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.hashes import SM3, Hash
 from cryptography.hazmat.primitives.hmac import HMAC
 
@@ -69,3 +71,31 @@ def token_column(domain: str, values: pa.Array | pa.ChunkedArray) -> pa.Array:
     encoded = array.dictionary_encode()
     known = pa.array([token(domain, v) for v in encoded.dictionary.to_pylist()], pa.string())
     return known.take(encoded.indices)
+
+
+_NONCE, _TAG = 12, 16
+
+
+def sm4_seal(key: bytes, plain: bytes, bound: bytes = b"") -> bytes:
+    """SM4-GCM under a 16-byte key: nonce, ciphertext, tag. ``bound`` is not in it, but must be the same to open it.
+
+    The nonce is random, so one key may seal up to about 2^32 texts.
+    """
+    nonce = os.urandom(_NONCE)
+    cipher = Cipher(algorithms.SM4(key), modes.GCM(nonce)).encryptor()
+    cipher.authenticate_additional_data(bound)
+    return nonce + cipher.update(plain) + cipher.finalize() + cipher.tag
+
+
+def sm4_open(key: bytes, sealed: bytes, bound: bytes = b"") -> bytes:
+    """What ``sm4_seal`` sealed.
+
+    Raises:
+        cryptography.exceptions.InvalidTag: another key, another ``bound``, or the text was changed.
+    """
+    nonce, tag = sealed[:_NONCE], sealed[-_TAG:]
+    if len(sealed) < _NONCE + _TAG:
+        raise InvalidTag
+    cipher = Cipher(algorithms.SM4(key), modes.GCM(nonce, tag)).decryptor()
+    cipher.authenticate_additional_data(bound)
+    return cipher.update(memoryview(sealed)[_NONCE:-_TAG]) + cipher.finalize()

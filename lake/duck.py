@@ -39,13 +39,15 @@ def connect(
 def create_views(connection: duckdb.DuckDBPyConnection, versions: Mapping[str, int]) -> None:
     """Make the view ``silver.patient`` for ``silver/patient`` and so on, each at exactly the given version.
 
-    A view over a two-part name only: bronze and quarantine tables (three parts) are not for building.
+    A view over a two-part name only: bronze and quarantine tables (three parts) are not for building. Records that
+    their source deleted are not in it: whoever wants them reads the table.
     """
     for name, at in sorted(versions.items()):
         schema, _, table = name.partition("/")
         if not table or "/" in table:
             continue
         connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+        present = " WHERE NOT coalesce(is_deleted, false)" if "is_deleted" in tables.columns(name, at) else ""
         connection.execute(
-            f'CREATE OR REPLACE VIEW "{schema}"."{table}" AS SELECT * FROM {tables.scan_sql(name, at)}'
+            f'CREATE OR REPLACE VIEW "{schema}"."{table}" AS SELECT * FROM {tables.scan_sql(name, at)}{present}'
         )

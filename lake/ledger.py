@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
-from lake import ops, tables
+from lake import lineage, ops, tables
 from lake.errors import MedlakeError
 from lake.log import logger
 
@@ -64,9 +64,11 @@ def get(batch_id: str) -> Batch | None:
     return _batch(row) if row else None
 
 
-def open_batches(feed: str) -> list[Batch]:
-    """Batches of a feed that were begun and neither committed nor undone (their task was killed)."""
-    query = select(ops.batch).where(ops.batch.c.feed == feed, ops.batch.c.state == "open")
+def open_batches(feed: str | None = None) -> list[Batch]:
+    """Batches (of a feed) that were begun and neither committed nor undone: they are at work, or were killed."""
+    query = select(ops.batch).where(ops.batch.c.state == "open")
+    if feed is not None:
+        query = query.where(ops.batch.c.feed == feed)
     with ops.engine().begin() as connection:
         return [_batch(row) for row in connection.execute(query.order_by(ops.batch.c.received_at))]
 
@@ -120,6 +122,47 @@ def begin(
         if rows:
             connection.execute(insert(ops.landing_file), rows)
     return Batch(batch_id, feed, data_date, "open", now, pinned)
+
+
+def fail(
+    batch_id: str,
+    feed: str,
+    data_date: date,
+    *,
+    contract_version: str,
+    reason: str,
+    files: Iterable[Mapping[str, Any]],
+) -> None:
+    """Record a delivery that is refused as a whole: a batch with its files, without a line, visible nowhere."""
+    now = datetime.now(UTC)
+    with ops.engine().begin() as connection:
+        if connection.execute(select(ops.batch).where(ops.batch.c.batch_id == batch_id)).one_or_none():
+            return
+        connection.execute(
+            insert(ops.batch).values(
+                batch_id=batch_id,
+                feed=feed,
+                data_date=data_date,
+                state="failed",
+                received_at=now,
+                contract_version=contract_version,
+                pinned="{}",
+                reason=reason,
+            )
+        )
+        connection.execute(
+            insert(ops.landing_file), [dict(f) | {"batch_id": batch_id, "received_at": now} for f in files]
+        )
+    _log.error("batch_failed", batch_id=batch_id, feed=feed, data_date=data_date, reason=reason)
+
+
+def failed(feed: str, data_date: date) -> list[str]:
+    """Ids of the batches of a feed and delivery date that were refused as a whole."""
+    query = select(ops.batch.c.batch_id).where(
+        ops.batch.c.feed == feed, ops.batch.c.data_date == data_date, ops.batch.c.state == "failed"
+    )
+    with ops.engine().begin() as connection:
+        return [row.batch_id for row in connection.execute(query.order_by(ops.batch.c.batch_id))]
 
 
 def known_files(feed: str, sha256: Iterable[str]) -> dict[tuple[str, str], tuple[str, str]]:
@@ -206,6 +249,7 @@ def commit(batch: Batch, lines: Iterable[Line]) -> dict[str, int]:
         undo(batch, reason="E105")
         raise MedlakeError("E105", batch_id=batch.batch_id, **total)
     written = {name: tables.version(name) for name in batch.pinned if tables.exists(name)}
+    lineage.writes(written, _rows_by_table(written, kept))
     with ops.engine().begin() as connection:
         connection.execute(delete(ops.ledger_line).where(ops.ledger_line.c.batch_id == batch.batch_id))
         if kept:
@@ -221,6 +265,23 @@ def commit(batch: Batch, lines: Iterable[Line]) -> dict[str, int]:
         )
     _log.info("batch_committed", batch_id=batch.batch_id, feed=batch.feed, data_date=batch.data_date, **total)
     return total
+
+
+def _rows_by_table(written: Iterable[str], lines: Iterable[Line]) -> dict[str, int]:
+    """Rows that went into each bronze table, for the lineage of the step."""
+    bronze = {name.rsplit("/", 1)[1]: name for name in written if name.startswith("bronze/")}
+    found: dict[str, int] = {}
+    for line in lines:
+        if name := bronze.get(line.table_name):
+            found[name] = found.get(name, 0) + line.loaded
+    return found
+
+
+def show(name: str) -> None:
+    """Let readers see a table's newest version: its content is the same, only its files changed."""
+    at = tables.version(name)
+    with ops.engine().begin() as connection:
+        set_visible(connection, name, at, None)
 
 
 def undo(batch: Batch, *, reason: str) -> None:
@@ -287,4 +348,5 @@ def by_feed() -> list[dict[str, Any]]:
         .order_by(head.data_date.desc(), head.feed)
     )
     with ops.engine().begin() as connection:
-        return [dict(row._mapping) for row in connection.execute(query)]
+        found = [dict(row._mapping) for row in connection.execute(query)]
+    return [row | {n: int(row[n]) for n in names} for row in found]  # PostgreSQL sums to a decimal

@@ -1,8 +1,10 @@
-"""The operational database: ledger, runs, audit. SQLite under home; ``ops_database`` takes any
-SQLAlchemy URL (PostgreSQL is meant, and not yet exercised by a test)."""
+"""The operational database: ledger, runs, audit, requests for work. SQLite under home; ``ops_database`` takes the
+SQLAlchemy URL of a PostgreSQL. The tables are made on first use; their history is in ``worklist/migrations``."""
 
 from __future__ import annotations
 
+import os
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,13 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     create_engine,
     event,
+    func,
+    select,
 )
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import Connection, make_url
 
 from lake.settings import settings
 
@@ -89,6 +94,81 @@ run = Table(
     Column("versions", Text, nullable=False),  # JSON {table: version}
 )
 
+#: What a room wants done by a person. ``worklist`` turns each row into an item, once; ``request_key`` says which
+#: requests are the same one (fast lane and batch ask for the same critical value).
+work_request = Table(
+    "work_request",
+    metadata,
+    Column("request_key", String(200), primary_key=True),
+    Column("kind", String(64), nullable=False),
+    Column("org_code", String(32), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("subject", String(200), nullable=False),
+    Column("payload", Text, nullable=False),  # JSON
+    Column("occurred_at", DateTime(timezone=True), nullable=False),
+    Column("requested_at", DateTime(timezone=True), nullable=False),
+    Column("origin", String(64), nullable=False),
+    Column("taken_at", DateTime(timezone=True), index=True),
+)
+
+#: What a backfill request wants, one line a feed and date: planned -> running -> done | failed | missing.
+backfill_partition = Table(
+    "backfill_partition",
+    metadata,
+    Column("request_id", String(200), primary_key=True),
+    Column("feed", String(64), primary_key=True),
+    Column("data_date", Date, primary_key=True),
+    Column("org_codes", Text, nullable=False),  # JSON list; empty: all
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("files", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("result", Text),  # JSON: the four counts, or the error's number
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+)
+
+#: Client systems that may upload over HTTP: a keyed digest of the token, never the token itself.
+client_token = Table(
+    "client_token",
+    metadata,
+    Column("token_id", String(16), primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),  # HMAC-SM3
+    Column("org_code", String(32), nullable=False),
+    Column("feeds", Text, nullable=False),  # separated by blanks
+    Column("note", String(200), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("revoked_at", DateTime(timezone=True)),
+)
+
+#: What was accepted over HTTP, one row a request; the idempotency key is the institution's own.
+ingest_receipt = Table(
+    "ingest_receipt",
+    metadata,
+    Column("receipt_id", String(32), primary_key=True),
+    Column("feed", String(64), nullable=False),
+    Column("org_code", String(32), nullable=False),
+    Column("table_name", String(64), nullable=False),
+    Column("idempotency_key", String(128)),
+    Column("body_hash", String(64), nullable=False),  # SM3 of what was sent
+    Column("records", Integer, nullable=False),
+    Column("attachments", Integer, nullable=False),
+    Column("received_at", DateTime(timezone=True), nullable=False),
+    UniqueConstraint("org_code", "feed", "idempotency_key"),
+)
+
+#: How far each table of a source database was read; ``position`` is JSON: the watermark and the key beside it.
+extract_state = Table(
+    "extract_state",
+    metadata,
+    Column("source", String(64), primary_key=True),
+    Column("table_name", String(64), primary_key=True),
+    Column("position", Text, nullable=False),
+    Column("columns", Text, nullable=False),  # JSON {column: type} as last read
+    Column("runs", Integer, nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+)
+
 #: Who read, exported, queried or decided what: a chain of SM3 hashes, appended only.
 audit_entry = Table(
     "audit_entry",
@@ -101,14 +181,16 @@ audit_entry = Table(
 )
 
 
-@lru_cache(maxsize=4)
-def _engine(url: str) -> Engine:
+def connect(url: str) -> Engine:
+    """An engine with our transactions, and nothing made in its database yet."""
     parsed = make_url(url)
     options: dict[str, Any] = {"future": True}
     if parsed.get_backend_name() == "sqlite":
         settings().folder()
         Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         options["connect_args"] = {"timeout": 60}
+    else:
+        options["pool_pre_ping"] = True
     made = create_engine(url, **options)
     if parsed.get_backend_name() == "sqlite":
 
@@ -123,10 +205,38 @@ def _engine(url: str) -> Engine:
         def _begin(connection: Any) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    metadata.create_all(made)
     return made
+
+
+@lru_cache(maxsize=4)
+def _engine(url: str) -> Engine:
+    made = connect(url)
+    with made.begin() as connection:
+        exclusive(connection, "create_all")  # two processes that start at once must not both make a table
+        metadata.create_all(connection)
+    return made
+
+
+def exclusive(connection: Connection, name: str) -> None:
+    """Let one transaction at a time pass, to its end. SQLite's transactions exclude each other anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"medlake.{name}"))))
+
+
+_making = threading.RLock()
+
+
+def _after_fork() -> None:
+    """A forked process (Airflow's workers) must not share its parent's connections, nor a lock held at that moment."""
+    global _making
+    _making = threading.RLock()
+    _engine.cache_clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def engine() -> Engine:
     """The engine of the operational database, its tables made if need be."""
-    return _engine(settings().ops_url)
+    with _making:  # threads that come at once must not make several
+        return _engine(settings().ops_url)

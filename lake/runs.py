@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 
-from lake import ledger, ops
+from lake import ledger, lineage, ops
 from lake.crypto import sm3_hex
 from lake.errors import MedlakeError
 
@@ -38,6 +38,7 @@ def open_run(data_date: date) -> Run:
     new data gives the same run, and later data opens another one.
     """
     inputs = {n: v for n, v in ledger.visible("silver/").items() if n not in _OUTPUTS}
+    lineage.reads(inputs)
     digest = sm3_hex(json.dumps([str(data_date), inputs], sort_keys=True).encode())[:10]
     run_id = f"{data_date:%Y%m%d}-{digest}"
     with ops.engine().begin() as connection:
@@ -63,7 +64,9 @@ def get_run(data_date: date) -> Run:
         found = connection.execute(select(ops.run).where(ops.run.c.data_date == data_date)).one_or_none()
     if not found:
         raise MedlakeError("E106", data_date=data_date)
-    return _run(found)
+    run = _run(found)
+    lineage.reads(run.versions)
+    return run
 
 
 def latest_run() -> Run | None:
@@ -87,6 +90,7 @@ def previous_run(data_date: date) -> Run | None:
 
 def record_output(run: Run, versions: Mapping[str, int]) -> Run:
     """Add the versions of tables that a step of this run wrote; later steps read exactly those."""
+    lineage.writes(versions)
     with ops.engine().begin() as connection:
         row = connection.execute(select(ops.run).where(ops.run.c.data_date == run.data_date)).one()
         merged = json.loads(row.versions) | dict(versions)

@@ -56,6 +56,31 @@ class Settings(BaseSettings):
         description='Daily ingestion of the day before, Shanghai time, such as "30 2 * * *" / 每日接入时刻',
     )
 
+    connected_feeds: str = Field(
+        "his lis pacs iot public_health referral",
+        description='Feeds with a daily task in Airflow; "all" for every contract / 每日接入的数据源',
+    )
+    openlineage_url: str = Field(
+        "", description="OpenLineage collector; a file under home/lineage if unset / 血缘收集地址"
+    )
+
+    # uploads over HTTP
+    http_max_bytes: int = Field(
+        50 * 1024 * 1024, ge=1024, description="Largest upload with its attachments / 单次上传上限"
+    )
+    http_max_json_bytes: int = Field(
+        4 * 1024 * 1024, ge=1024, description="Largest JSON of an upload / 上传 JSON 上限"
+    )
+    http_max_attachments: int = Field(10, ge=0, description="Attachments of one upload / 单次附件数上限")
+    http_max_records: int = Field(500, ge=1, description="Records of one upload / 单次记录数上限")
+    http_rate_per_second: float = Field(
+        20, gt=0, description="Uploads a second of one token, over time / 每凭证每秒上传次数"
+    )
+    http_burst: int = Field(100, ge=1, description="Uploads of one token at once / 每凭证突发上限")
+    http_seal_seconds: float = Field(
+        30, gt=0, description="Uploads reach the drop after so many seconds / 上传多久后进入投递目录"
+    )
+
     # engine limits
     duckdb_threads: int = Field(2, ge=1, description="Threads of one DuckDB connection / 线程数")
     duckdb_memory: str = Field("1500MB", description="Memory limit of one DuckDB connection / 内存上限")

@@ -7,18 +7,20 @@ transaction, so that a step which is killed and run again skips what it has alre
 
 from __future__ import annotations
 
+import errno
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
+from lake import kill
 from lake.errors import MedlakeError
 from lake.settings import settings
 
@@ -26,6 +28,16 @@ Data: TypeAlias = pa.Table | pa.RecordBatchReader
 Txn: TypeAlias = tuple[str, int]
 
 _ATTEMPTS = 8
+_STORAGE_ATTEMPTS = 4
+#: Row groups of this many rows: a writer holds one in memory, and a reader skips by it.
+_WRITER = WriterProperties(max_row_group_size=128 * 1024)
+#: Files of an appended table: a merge reads whole files, and a smaller one is less to hold.
+_FILE_BYTES = 32 * 1024 * 1024
+#: Rows merged at once. The memory of a merge is that of these and of the files that hold their keys.
+_MERGE_ROWS = 125_000
+#: A table with more small files than this is compacted; a file of this size is not small.
+_MANY_FILES = 48
+_SMALL_BYTES = 8 * 1024 * 1024
 _DUCK_TYPES = {
     "string": "VARCHAR",
     "long": "BIGINT",
@@ -78,6 +90,16 @@ def names(prefix: str = "") -> list[str]:
     return [str(p.parent.relative_to(root)) for p in logs]
 
 
+@lru_cache(maxsize=512)
+def _columns(root: str, at: int) -> tuple[str, ...]:
+    return tuple(f.name for f in DeltaTable(root, version=at).schema().fields)
+
+
+def columns(name: str, at: int | None = None) -> tuple[str, ...]:
+    """Names of a table's columns at a version (default: newest)."""
+    return _columns(str(path(name)), version(name) if at is None else at)
+
+
 def read(name: str, at: int | None = None) -> Any:
     """A pyarrow dataset of the table at a version (default: newest)."""
     return open_table(name, at).to_pyarrow_dataset()
@@ -88,6 +110,15 @@ def files(name: str, at: int | None = None) -> list[dict[str, Any]]:
     actions = pa.table(open_table(name, at).get_add_actions(flatten=True))
     wanted = [c for c in ("path", "size_bytes", "num_records") if c in actions.column_names]
     return actions.select(wanted).to_pylist()
+
+
+def column_types(name: str, at: int | None = None) -> dict[str, str]:
+    """Columns of a table and their DuckDB types, at a version (default: newest)."""
+    return _column_types(open_table(name, at))
+
+
+def _column_types(table: DeltaTable) -> dict[str, str]:
+    return {f.name: _DUCK_TYPES.get(getattr(f.type, "type", ""), "VARCHAR") for f in table.schema().fields}
 
 
 def row_count(name: str, at: int | None = None) -> int:
@@ -118,18 +149,48 @@ def _retry(name: str, write: Callable[[], None]) -> None:
     raise MedlakeError("E108", table=name)
 
 
+def _storing(name: str, txn: Txn | None, write: Callable[[], None], *, again: bool = True) -> None:
+    """One write to storage, tried again where storage failed: what landed all the same is found by its transaction.
+
+    A write without a transaction is not tried again, since nobody could tell whether it is in; nor is one whose
+    rows come from a reader that is used up (``again`` false).
+    """
+
+    def once() -> None:
+        kill.storage("before", name)
+        write()
+        kill.storage("after", name)
+
+    for attempt in range(_STORAGE_ATTEMPTS):
+        try:
+            return _retry(name, once)
+        except OSError as error:
+            if txn is not None and error.errno != errno.ENOSPC and done(name, txn):
+                return
+            last = attempt + 1 == _STORAGE_ATTEMPTS
+            if txn is None or not again or error.errno == errno.ENOSPC or last:
+                raise
+            time.sleep(0.02 * 2**attempt)
+
+
 def append(name: str, data: Data, *, txn: Txn | None = None, partition_by: list[str] | None = None) -> int:
     """Append rows, creating the table at first; new columns are added to an old table. Returns the version."""
     if not done(name, txn):
         _restrict()
-        write_deltalake(
-            str(path(name)),
-            data,
-            mode="append",
-            partition_by=partition_by,
-            schema_mode="merge" if exists(name) else None,
-            commit_properties=_commit(txn),
-        )
+
+        def write() -> None:
+            write_deltalake(
+                str(path(name)),
+                data,
+                mode="append",
+                partition_by=partition_by,
+                schema_mode="merge" if exists(name) else None,
+                target_file_size=_FILE_BYTES,
+                writer_properties=_WRITER,
+                commit_properties=_commit(txn),
+            )
+
+        _storing(name, txn, write, again=not isinstance(data, pa.RecordBatchReader))
     return version(name)
 
 
@@ -153,7 +214,8 @@ def merge(
     """Upsert by key, creating the table at first. Returns the version.
 
     Args:
-        key: columns that identify a row; ``data`` must hold each key once.
+        key: columns that identify a row; ``data`` must hold each key once. Rows in the order of the key are merged
+            cheapest: they go in by the hundred thousand, and each part reads only the files that its keys lie in.
         newer: predicate on ``s`` (new) and ``t`` (present) that must hold for an update, such as
             ``s.source_updated_at >= t.source_updated_at``; without it the new row always wins.
     """
@@ -162,16 +224,59 @@ def merge(
     if not exists(name):
         return append(name, data, txn=txn)
     predicate = " AND ".join(f't."{k}" = s."{k}"' for k in key)
-    source = data.read_all() if isinstance(data, pa.RecordBatchReader) else data  # a retry reads it again
+    for chunk, last in _chunks(data):
+        # only the last one carries the transaction: a merge that was killed runs again from the first, to the same end
+        _storing(name, txn, _merging(name, chunk, predicate, newer, txn if last else None), again=True)
+    return version(name)
 
+
+def _merging(
+    name: str, source: pa.Table, predicate: str, newer: str | None, txn: Txn | None
+) -> Callable[[], None]:
     def write() -> None:
         merger = open_table(name).merge(
-            source, predicate, source_alias="s", target_alias="t", commit_properties=_commit(txn)
+            source,
+            predicate,
+            source_alias="s",
+            target_alias="t",
+            merge_schema=True,  # a contract may have gained a column
+            streamed_exec=False,  # the chunk's bounds then tell which files to read at all
+            writer_properties=_WRITER,
+            commit_properties=_commit(txn),
         )
         merger.when_matched_update_all(predicate=newer).when_not_matched_insert_all().execute()
 
-    _retry(name, write)
-    return version(name)
+    return write
+
+
+def _chunks(data: Data) -> Iterator[tuple[pa.Table, bool]]:
+    """Rows in tables of at most ``_MERGE_ROWS``, each with whether it is the last one."""
+    batches = data if isinstance(data, pa.RecordBatchReader) else iter(data.to_batches(_MERGE_ROWS))
+    waiting: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        if waiting and rows + batch.num_rows > _MERGE_ROWS:
+            yield pa.Table.from_batches(waiting), False
+            waiting, rows = [], 0
+        waiting.append(batch)
+        rows += batch.num_rows
+    yield pa.Table.from_batches(waiting, data.schema), True
+
+
+def compact(name: str) -> bool:
+    """Rewrite a table's many small files as few; the content stays, and old versions stay readable.
+
+    Returns whether there was anything to do.
+    """
+    small = sum(int(f.get("size_bytes") or 0) < _SMALL_BYTES for f in files(name))
+    if small <= _MANY_FILES:
+        return False
+
+    def rewrite() -> None:
+        open_table(name).optimize.compact()
+
+    _retry(name, rewrite)
+    return True
 
 
 def restore(name: str, to_version: int) -> int:
@@ -199,8 +304,7 @@ def _scan(root: str, at: int) -> str:
     mapped = table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none"
     if bad := (features & {"deletionVectors"}) | ({"columnMapping"} if mapped else set()):
         raise MedlakeError("E104", table=root, features=", ".join(sorted(bad)))
-    fields = table.schema().fields
-    columns = {f.name: _DUCK_TYPES.get(getattr(f.type, "type", ""), "VARCHAR") for f in fields}
+    columns = _column_types(table)
     uris = table.file_uris()
     if not uris:
         empty = ", ".join(f'NULL::{kind} AS "{column}"' for column, kind in columns.items())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +10,20 @@ from typing import Annotated, Any
 import typer
 
 from medlake import show
+from medlake.commands import (
+    codes,
+    contracts,
+    edge,
+    extract,
+    fhir,
+    ingest,
+    listen,
+    pacs,
+    quarantine,
+    tokens,
+    worklist,
+)
+from medlake.commands.base import Day, Json, measured
 
 app = typer.Typer(
     name="medlake",
@@ -31,28 +43,20 @@ catalog_app = typer.Typer(help="数据资产目录 / the catalogue of data asset
 app.add_typer(empi_app, name="empi")
 app.add_typer(quality_app, name="quality")
 app.add_typer(catalog_app, name="catalog")
-
-Json = Annotated[
-    bool, typer.Option("--json", help="最后一行输出一个 JSON 对象 / print one JSON object as last line")
-]
-Day = Annotated[
-    datetime, typer.Option("--date", formats=["%Y-%m-%d"], help="数据日期 / date being processed")
-]
-
-
-def _measured(work: Callable[[], dict[str, Any]], as_json: bool, title: str, following: str = "") -> None:
-    """Run a step, show its result as a table or as JSON with ``seconds`` and ``peak_rss_mb``."""
-    from lake.errors import MedlakeError
-
-    began = time.monotonic()
-    try:
-        with show.working(title, quiet=as_json):
-            result = work()
-    except MedlakeError as error:
-        show.problem(error, as_json=as_json)
-        raise typer.Exit(1) from None
-    result = result | {"seconds": round(time.monotonic() - began, 2), "peak_rss_mb": show.peak_rss_mb()}
-    show.result(result, title=title, as_json=as_json, following=following)
+for _name, _group in {
+    "ingest": ingest,
+    "quarantine": quarantine,
+    "contracts": contracts,
+    "codes": codes,
+    "listen": listen,
+    "extract": extract,
+    "pacs": pacs,
+    "fhir": fhir,
+    "tokens": tokens,
+    "edge": edge,
+    "worklist": worklist,
+}.items():
+    app.add_typer(_group.app, name=_name)
 
 
 @app.command()
@@ -92,37 +96,7 @@ def simulate(
             seed=seed or s.demo_seed,
         )
 
-    _measured(work, json, "模拟城市 simulate", "medlake ingest --feed his --date 2026-11-17")
-
-
-@app.command()
-def ingest(
-    paths: Annotated[list[Path] | None, typer.Argument(help="文件或目录 / files or folders")] = None,
-    feed: Annotated[str, typer.Option(help="数据源 / feed: his lis pacs iot public_health hl7v2 fhir")] = "",
-    org: Annotated[str | None, typer.Option(help="机构编码 / institution of files that name none")] = None,
-    day: Annotated[
-        datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="交付日期 / delivery date")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """把文件接入湖中，账目平衡或整批撤销 / take files into the lake; a batch balances or is undone.
-
-    给出路径就接入这些文件；只给 --date 就接入该日投递目录。
-    With paths: these files. With --date alone: that date's drop folder.
-    """
-
-    def work() -> dict[str, Any]:
-        import ingestion
-
-        if paths:
-            return ingestion.ingest_paths(paths, feed, org_code=org, data_date=day.date() if day else None)
-        if day is None:
-            raise typer.BadParameter("给出 PATH 或 --date / give PATH or --date")
-        return ingestion.ingest_feed(feed, day.date())
-
-    if not feed:
-        raise typer.BadParameter("--feed")
-    _measured(work, json, f"接入 ingest {feed}", "medlake status")
+    measured(work, json, "模拟城市 simulate", "medlake ingest --feed his --date 2026-11-17")
 
 
 @empi_app.command("link")
@@ -134,7 +108,7 @@ def empi_link(day: Day, json: Json = False) -> None:
 
         return empi.link(day.date())
 
-    _measured(work, json, "主索引 link", "medlake empi evaluate")
+    measured(work, json, "主索引 link", "medlake empi evaluate")
 
 
 @empi_app.command("evaluate")
@@ -146,7 +120,7 @@ def empi_evaluate(json: Json = False) -> None:
 
         return empi.evaluate()
 
-    _measured(work, json, "主索引评估 evaluate", "medlake quality check --date …")
+    measured(work, json, "主索引评估 evaluate", "medlake quality check --date …")
 
 
 @quality_app.command("check")
@@ -158,7 +132,7 @@ def quality_check(day: Day, json: Json = False) -> None:
 
         return quality.check(day.date())
 
-    _measured(work, json, "质控 check", f"medlake build --date {day:%Y-%m-%d}")
+    measured(work, json, "质控 check", f"medlake build --date {day:%Y-%m-%d}")
 
 
 @quality_app.command("evaluate")
@@ -170,7 +144,7 @@ def quality_evaluate(json: Json = False) -> None:
 
         return evaluation.evaluate()
 
-    _measured(work, json, "质控评估 evaluate")
+    measured(work, json, "质控评估 evaluate")
 
 
 @quality_app.command("rules")
@@ -194,7 +168,7 @@ def build(day: Day, json: Json = False) -> None:
 
         return products.build(day.date())
 
-    _measured(work, json, "建模 build", f"medlake publish --date {day:%Y-%m-%d}")
+    measured(work, json, "建模 build", f"medlake publish --date {day:%Y-%m-%d}")
 
 
 @app.command()
@@ -206,7 +180,7 @@ def publish(day: Day, json: Json = False) -> None:
 
         return products.publish(day.date())
 
-    _measured(work, json, "发布 publish", "medlake status")
+    measured(work, json, "发布 publish", "medlake status")
 
 
 @catalog_app.command("list")
@@ -244,7 +218,7 @@ def export(
             template, day.date() if day else None, actor=actor, purpose=purpose, org_scope=org, out=out
         )
 
-    _measured(work, json, f"导出 export {template}")
+    measured(work, json, f"导出 export {template}")
 
 
 @app.command()
@@ -264,7 +238,7 @@ def cohort(
 
         return products.cohort(definition, day.date() if day else None, actor=actor, purpose=purpose)
 
-    _measured(work, json, "队列 cohort")
+    measured(work, json, "队列 cohort")
 
 
 @app.command()

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 _ALL = frozenset({"steward", "executive", "officer", "researcher"})
 
+#: The role of programs: they carry a token of their institution instead of a person's login.
+CLIENT = "client"
+
 
 @dataclass(frozen=True)
 class Room:
@@ -24,6 +27,7 @@ ROOMS: tuple[Room, ...] = (
     Room("ledger", "账目", ("/ledger", "/api/ledger"), frozenset({"steward", "executive", "officer"})),
     Room("catalogue", "目录", ("/catalogue", "/api/catalogue"), _ALL),
     Room("description", "接口", ("/api/openapi.json",), _ALL),
+    Room("ingest", "上传", ("/ingest",), frozenset({CLIENT})),
 )
 
 #: Open to everybody: whether the portal lives, and the stylesheet that the login page needs. No data.
@@ -41,6 +45,12 @@ def is_public(path: str) -> bool:
 def room_of(path: str) -> Room | None:
     """The room a path belongs to, or None: then nobody gets in."""
     return next((room for room in ROOMS if any(_below(path, p) for p in room.prefixes)), None)
+
+
+def is_for_clients(path: str) -> bool:
+    """Whether programs are asked for a token here, and persons have no business."""
+    room = room_of(path)
+    return room is not None and CLIENT in room.roles
 
 
 def rooms_for(role: str) -> list[Room]:

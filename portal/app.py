@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
+from ingestion.receive.http import Uploads
 from lake.errors import MedlakeError
 from lake.log import logger
 from portal import accounts, pages
 from portal.door import Door
-from portal.routers import catalogue, home, ledger, quality
+from portal.routers import catalogue, home, ingest, ledger, quality
 
 _log = logger("portal")
 
@@ -30,12 +34,32 @@ async def _medlake_problem(request: Request, error: Exception) -> Response:
     return pages.problem(request, 503 if code in _NOT_YET else 500)
 
 
+@asynccontextmanager
+async def _receiving(app: FastAPI) -> AsyncIterator[None]:
+    """Take up what the last process received and did not hand over; hand over at the end."""
+    try:
+        await app.state.uploads.start()
+    except MedlakeError as error:  # another process holds a door: pages go on, uploads will say so
+        _log.error("uploads_not_started", code=error.code)
+    try:
+        yield
+    finally:
+        await app.state.uploads.close()
+
+
 def create_app() -> FastAPI:
     """The application. Makes the demo accounts' passwords if there are none yet."""
     accounts.ensure()
     # no Swagger page: it loads from a CDN. The description itself is at /api/openapi.json, behind the door
-    app = FastAPI(title="Medlake 医湖", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
-    for router in (home.router, quality.router, ledger.router, catalogue.router):
+    app = FastAPI(
+        title="Medlake 医湖",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        lifespan=_receiving,
+    )
+    app.state.uploads = Uploads()
+    for router in (home.router, quality.router, ledger.router, catalogue.router, ingest.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=pages.STATIC_DIR), name="static")
     app.add_exception_handler(HTTPException, _http_problem)

@@ -1,4 +1,4 @@
-"""The door: every request is known (HTTP Basic) and allowed (its room's roles) before a router sees it."""
+"""The door: every request is known (HTTP Basic, or a client's token) and allowed before a router sees it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import base64
 import binascii
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lake.errors import MedlakeError
 from lake.log import logger
-from portal import access, accounts, pages
+from portal import access, accounts, clients, pages
 
 _log = logger("portal")
 
@@ -63,7 +65,11 @@ class Door:
             await send(message)
 
         try:
-            answer = self._refusal(request)
+            answer = (
+                await self._client_refusal(request)
+                if access.is_for_clients(request.url.path)
+                else self._refusal(request)
+            )
             await (answer or self.app)(scope, receive, guarded)
         except (
             Exception
@@ -72,6 +78,22 @@ class Door:
             if started:
                 raise
             await pages.problem(request, 500)(scope, receive, guarded)
+
+    async def _client_refusal(self, request: Request) -> Response | None:
+        """A program without a valid token gets a numbered error as JSON, whatever the path."""
+        scheme, _, word = request.headers.get("authorization", "").partition(" ")
+        try:
+            if scheme.lower() != "bearer":
+                raise MedlakeError("E273", detail="none given")
+            request.state.client = await run_in_threadpool(clients.check, word.strip())
+        except MedlakeError as error:
+            if error.code != "E273":
+                raise
+            _log.warning("client_refused", code=error.code, path=request.url.path.split("/", 2)[1])
+            content = {"code": error.code, "zh": error.zh, "en": error.en}
+            content |= {"remedy_zh": error.remedy_zh, "remedy_en": error.remedy_en}
+            return JSONResponse(content, 401, {"www-authenticate": 'Bearer realm="Medlake"'})
+        return None
 
     def _refusal(self, request: Request) -> Response | None:
         path = request.url.path

@@ -90,8 +90,8 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
 
 
 def problem(request: Request, status: int) -> Response:
-    """The error page of a status, or its JSON twin below ``/api``."""
+    """The error page of a status, or its JSON twin below ``/api`` and ``/ingest``."""
     title, what, remedy = _PROBLEMS.get(status, _PROBLEMS[500])
-    if request.url.path.startswith("/api/"):
+    if request.url.path.startswith(("/api/", "/ingest/")):
         return JSONResponse({"status": status, "title": title, "detail": what, "remedy": remedy}, status)
     return page(request, "problem.html", status=status, code=status, title=title, what=what, remedy=remedy)

@@ -17,7 +17,7 @@ import duckdb
 from filelock import FileLock, Timeout
 
 import catalog
-from lake import duck, runs
+from lake import duck, lineage, runs
 from lake.errors import MedlakeError
 from lake.kill import point
 from lake.log import logger
@@ -61,6 +61,7 @@ def _work_file(fresh: bool) -> Path:
     return work
 
 
+@lineage.stepped("products.build")
 def build(data_date: date, *, full_refresh: bool = False) -> dict[str, Any]:
     """Build the candidate file of a date. Running it again gives the same tables; a killed build leaves no trace.
 
@@ -129,6 +130,7 @@ def _build(run: runs.Run, target: Path, full_refresh: bool, started: float) -> d
     point("build.catalogued")
     work.replace(target)
     mark("rename")
+    lineage.writes({f"gold/{r.model}": None for r in results if r.kind == "model" and r.is_good})
     report = {
         "data_date": str(run.data_date),
         "run_id": run.run_id,

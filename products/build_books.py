@@ -17,6 +17,7 @@ from lake.log import logger
 from products import dbt_run
 
 _log = logger("products")
+_COUNTS = ("received", "loaded", "duplicate", "quarantined")
 
 #: One row per model: the worst status among itself and its tests, and what those said that did not pass.
 _WORST_OF_EACH_MODEL = """
@@ -72,11 +73,27 @@ def fresh_reason(state: dict[str, Any], run: runs.Run, models: str, residents: i
 
 
 def deliveries() -> pa.Table:
-    """One row per feed, institution and delivery date of all committed batches, from the ledger."""
-    landed, batch = ops.landing_file.c, ops.batch.c
+    """One row per feed, delivering institution and delivery date of all committed batches, from the ledger:
+    files, the four counts of their records, and the feed's grace in hours."""
+    landed, batch, line = ops.landing_file.c, ops.batch.c, ops.ledger_line.c
+    counted = (
+        select(line.batch_id, line.source_file, *[func.sum(line[n]).label(n) for n in _COUNTS])
+        .group_by(line.batch_id, line.source_file)
+        .subquery()
+    )
     query = (
-        select(batch.feed, landed.org_code, batch.data_date, func.count().label("files"))
-        .select_from(ops.landing_file.join(ops.batch, batch.batch_id == landed.batch_id))
+        select(
+            batch.feed,
+            landed.org_code,
+            batch.data_date,
+            func.count().label("files"),
+            *[func.coalesce(func.sum(counted.c[n]), 0).label(n) for n in _COUNTS],
+        )
+        .select_from(
+            ops.landing_file.join(ops.batch, batch.batch_id == landed.batch_id).outerjoin(
+                counted, (counted.c.batch_id == landed.batch_id) & (counted.c.source_file == landed.path)
+            )
+        )
         .where(batch.state == "committed")
         .group_by(batch.feed, landed.org_code, batch.data_date)
     )
@@ -89,9 +106,12 @@ def deliveries() -> pa.Table:
             "feed_zh": pa.array(
                 [known[r.feed].label_zh if r.feed in known else r.feed for r in rows], pa.string()
             ),
+            "grace_hours": pa.array(
+                [known[r.feed].grace_hours if r.feed in known else 0 for r in rows], pa.int64()
+            ),
             "org_code": pa.array([r.org_code for r in rows], pa.string()),
             "data_date": pa.array([r.data_date for r in rows], pa.date32()),
-            "files": pa.array([r.files for r in rows], pa.int64()),
+            **{n: pa.array([int(getattr(r, n)) for r in rows], pa.int64()) for n in ("files", *_COUNTS)},
         }
     )
 

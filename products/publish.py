@@ -9,7 +9,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from lake import duck, runs, tables
+from lake import duck, lineage, runs, tables
 from lake.errors import MedlakeError
 from lake.kill import point
 from lake.log import logger
@@ -60,6 +60,7 @@ def _gold_to_delta(path: Path, sources: list[plan.Source], opened: list[str]) ->
         con.close()
 
 
+@lineage.stepped("products.publish")
 def publish(data_date: date) -> dict[str, Any]:
     """Publish the candidate of a date. Running it again, also after a SIGKILL, publishes the same tables.
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from lake import duck, registry, runs, tables
+from lake import duck, lineage, registry, runs, tables
 from lake.kill import point
 from lake.log import logger
 from lake.settings import settings
@@ -73,6 +73,7 @@ def _write(connection: duckdb.DuckDBPyConnection, data_date: date) -> dict[str, 
     return versions
 
 
+@lineage.stepped("quality.check")
 def check(data_date: date, book: RuleBook | None = None) -> dict[str, Any]:
     """Check a date's pinned tables with every rule and settle the gates.
 

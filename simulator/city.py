@@ -34,7 +34,7 @@ from simulator.profile import Profile
 from simulator.writers import base, dicom_files, his_csv, hl7_files, iot_ndjson, public_health
 
 PARAMETERS = "simulation.json"
-FEEDS = ("his", "lis", "pacs", "iot", "public_health")
+FEEDS = ("his", "lis", "pacs", "iot", "public_health", "referral")
 PUBLIC_HEALTH = ("ph_archive", "htn_card", "htn_visit", "dm_card", "dm_visit", "ph_exam", "death_registry")
 
 

@@ -14,6 +14,11 @@ from typing import Any
 
 import pytest
 
+from tests.servers.mariadb import mariadb_server  # noqa: F401
+from tests.servers.mosquitto import _mosquitto_session, mosquitto_server  # noqa: F401
+from tests.servers.orthanc import _orthanc_session, orthanc_server  # noqa: F401
+from tests.servers.postgres import postgres_server  # noqa: F401
+
 MEDLAKE = Path(sys.executable).parent / "medlake"
 
 

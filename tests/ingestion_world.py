@@ -26,6 +26,7 @@ class Collected:
         self.rejects: list[Reject] = []
         self.notices: list[tuple[str, dict[str, Any]]] = []
         self.own_places: dict[int, Mapping[str, str]] = {}
+        self.announced: list[tuple[str | None, int, str]] = []
 
     def rows(self, file: LandedFile, table: str, data: pa.Table) -> None:
         self.tables.setdefault(table, []).extend(data.to_pylist())
@@ -35,6 +36,9 @@ class Collected:
 
     def notice(self, file: LandedFile, code: str, *, sheet: str | None = None, **context: Any) -> None:
         self.notices.append((code, context | {"sheet": sheet}))
+
+    def announce(self, file: LandedFile, table: str | None, count: int, what: str) -> None:
+        self.announced.append((table, count, what))
 
     def places(self, file: LandedFile, names: Mapping[str, str]) -> None:
         self.own_places[file.number] = names

@@ -24,6 +24,7 @@ PLACE = {
     "source_line": pa.int64(),
     "org_code": pa.string(),
     "_extra": pa.string(),
+    "_op": pa.string(),  # D: the source deleted the record; else it is there
 }
 
 #: Raw text kept with a reject; longer text is cut (the whole is in the landed file anyway).
@@ -67,6 +68,9 @@ class Sink(Protocol):
     def reject(self, reject: Reject) -> None: ...
 
     def notice(self, file: LandedFile, code: str, *, sheet: str | None = None, **context: Any) -> None: ...
+
+    def announce(self, file: LandedFile, table: str | None, count: int, what: str) -> None:
+        """What the source says it sent in this file: records of a table, or of all tables together (None)."""
 
     def places(self, file: LandedFile, names: Mapping[str, str]) -> None:
         """Where this file holds the fields, if not where the contract says (ADT has segments, not columns)."""

@@ -8,29 +8,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import csv as pa_csv
 
 from ingestion.readers import headers, records, text
-from ingestion.readers.base import LandedFile, Reject, Sink, extras_json, reject_file, text_array, why
+from ingestion.readers.base import LandedFile, Reject, Sink, reject_file, text_array, why
+from ingestion.readers.layout import LeftOut
+from ingestion.readers.rows import hand_over, tell_header
 from lake.contracts import TableContract
 
 #: Bytes read at once; a larger file is read in windows that end at a record's end.
 WINDOW = 64 * 1024 * 1024
 
 _SEPARATORS = ",\t;|"
+#: Bytes among which the header is looked for.
+_HEAD = 256 * 1024
 
 
 def _windows(path: Path, size: int) -> Iterator[bytes]:
-    """The file in pieces that end outside quotes after a line break; UTF-16 comes in one piece."""
+    """The file in pieces that end outside quotes after a line break; UTF-16 comes as UTF-8."""
     with path.open("rb") as file:
         rest = b""
-        while block := file.read(size):
+        for block in text.blocks(file, size):
             piece = rest + block
-            if piece[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                yield piece + file.read()
-                return
             data = np.frombuffer(piece, np.uint8)
             breaks = np.flatnonzero(data == 10)
             if len(breaks) and (data == 34).any():
@@ -50,16 +50,34 @@ def _cells(line: str, separator: str) -> list[str]:
     return next(csv.reader(io.StringIO(line), delimiter=separator), [])
 
 
-def _find_header(data: bytes, table: TableContract) -> tuple[headers.Header, str] | None:
-    """The header and the separator under which most of its names are known."""
-    head = data.split(b"\n", headers.HEADER_ROWS)[: headers.HEADER_ROWS]
-    lines = [h.decode("utf-8", "replace") for h in head]
-    best: tuple[headers.Header, str] | None = None
-    for separator in (s for s in _SEPARATORS if s.encode() in b"".join(head)):
-        found = headers.find([_cells(line, separator) for line in lines], table)
-        if found and (best is None or len(found.fields) > len(best[0].fields)):
-            best = (found, separator)
-        if found and len(found.fields) == len(table.fields):
+def _head_rows(head: str, separator: str) -> tuple[list[list[str]], list[int]]:
+    """The first rows, and the number of lines up to the end of each: a quoted label may hold a line break."""
+    reader = csv.reader(io.StringIO(head), delimiter=separator)
+    rows: list[list[str]] = []
+    ends: list[int] = []
+    try:
+        for row in reader:
+            rows.append(row)
+            ends.append(reader.line_num)
+            if len(rows) == headers.HEADER_ROWS:
+                break
+    except csv.Error:  # a field that never ends: what was read so far
+        pass
+    return rows, ends
+
+
+def _find_header(data: bytes, table: TableContract) -> tuple[headers.Header, str, int] | None:
+    """The header, the separator under which most of its names are known, and the number of lines up to its end."""
+    head = data[:_HEAD].decode("utf-8", "replace")
+    lines = head.split("\n")[: headers.HEADER_ROWS]
+    best: tuple[headers.Header, str, int] | None = None
+    for separator in (s for s in _SEPARATORS if s in head):
+        by_line = [_cells(line, separator) for line in lines], list(range(1, len(lines) + 1))
+        for rows, ends in (_head_rows(head, separator), by_line):
+            found = headers.find(rows, table)
+            if found and (best is None or len(found.fields) > len(best[0].fields)):
+                best = (found, separator, ends[found.row])
+        if best and len(best[0].fields) == len(table.fields):
             break
     return best
 
@@ -108,26 +126,11 @@ def _reject_ragged(
         sink.reject(Reject(file, table.name, "E207", raw, base + line + 1, context=context))
 
 
-def _emit(
-    file: LandedFile,
-    table: TableContract,
-    sink: Sink,
-    parsed: pa.Table,
-    lines: npt.NDArray[np.int64],
-    head: headers.Header,
-) -> None:
-    columns: dict[str, pa.Array | pa.ChunkedArray] = {n: parsed.column(i) for n, i in head.fields.items()}
-    columns["source_line"] = pa.array(lines, pa.int64())
-    if head.unknown:
-        extra = [parsed.column(i) for i in head.unknown.values()]
-        columns["_extra"] = extras_json(list(head.unknown), extra)
-    sink.rows(file, table.name, pa.table(columns))
-
-
 def read(file: LandedFile, table: TableContract, sink: Sink, *, window: int = WINDOW) -> None:
     """Read one delimited file of one table."""
     head: headers.Header | None = None
     separator, encoding, base = ",", None, 0
+    left_out = LeftOut()
     try:
         for piece in _windows(file.path, window):
             decoded = text.decode(piece, encoding)
@@ -138,9 +141,8 @@ def read(file: LandedFile, table: TableContract, sink: Sink, *, window: int = WI
                 if found is None:
                     expected = "、".join(f.physical_name for f in table.fields[:6])
                     return reject_file(sink, file, "E205", expected=expected)
-                head, separator = found
-                skip = head.row + 1
-                _tell_columns(file, table, sink, head)
+                head, separator, skip = found
+                tell_header(file, table, sink, head)
             lines_in_piece = data.count(b"\n")
             body = data.split(b"\n", skip)[skip] if data.count(b"\n", 0) >= skip else b""
             for line, raw in decoded.bad.items():
@@ -156,14 +158,10 @@ def read(file: LandedFile, table: TableContract, sink: Sink, *, window: int = WI
             whole = kept.take(good)
             parsed = _parse(body, whole, head.width, separator)
             if parsed.num_rows:
-                _emit(file, table, sink, parsed, whole.line + (base + skip + 1), head)
+                lines = whole.line + (base + skip + 1)
+                hand_over(file, table, sink, parsed.columns, lines, head, left_out)
             base += lines_in_piece
+        if told := left_out.told():
+            sink.notice(file, "E226", **told)
     except OSError as error:
         reject_file(sink, file, "E202", detail=why(error))
-
-
-def _tell_columns(file: LandedFile, table: TableContract, sink: Sink, head: headers.Header) -> None:
-    if head.unknown:
-        sink.notice(file, "E221", columns="、".join(head.unknown))
-    if missing := head.missing(table):
-        sink.notice(file, "E222", columns="、".join(missing))

@@ -1,9 +1,14 @@
-"""Bytes to UTF-8: what hospitals call "CSV" comes as UTF-8 with or without BOM, GB18030 or UTF-16, also mixed."""
+"""Bytes to UTF-8: what hospitals call "CSV" comes as UTF-8 with or without BOM, GB18030 or UTF-16, also mixed.
+
+UTF-16 is turned into UTF-8 as it is read (``blocks``), so that line breaks are single bytes for everybody else.
+"""
 
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
@@ -50,6 +55,33 @@ def _line_by_line(data: bytes, encoding: str | None) -> Decoded:
             bad[i] = lines[i]
             lines[i] = b""
     return Decoded(b"\n".join(lines), encoding, bad)
+
+
+def wide_encoding(head: bytes) -> str | None:
+    """UTF-16's byte order if a text is UTF-16: by its mark, or by the zero bytes of its ASCII letters."""
+    for bom, name in _BOMS[1:]:
+        if head.startswith(bom):
+            return name
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    if not head or max(even, odd) * 10 < len(head):  # separators and line breaks alone make more
+        return None
+    return "utf-16-le" if odd > even else "utf-16-be"
+
+
+def blocks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The content of a file in pieces; that of a UTF-16 file as UTF-8, what is no UTF-16 as U+FFFD."""
+    head = file.read(min(size, 4096))
+    wide = wide_encoding(head)
+    if wide is None:
+        yield head
+        while block := file.read(size):
+            yield block
+        return
+    decoder = codecs.getincrementaldecoder(wide)("replace")
+    yield decoder.decode(head).removeprefix("\ufeff").encode()
+    while block := file.read(size):
+        yield decoder.decode(block).encode()
+    yield decoder.decode(b"", final=True).encode()
 
 
 def decode(data: bytes, encoding: str | None = None) -> Decoded:

@@ -8,6 +8,7 @@ leaks into a log by accident.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -88,3 +89,9 @@ def _rebuild(code: str, place: str, zh: str, en: str, remedy_zh: str, remedy_en:
     error.remedy_zh, error.remedy_en = remedy_zh, remedy_en
     Exception.__init__(error, str(error))
     return error
+
+
+def retold(told: Mapping[str, str]) -> MedlakeError:
+    """An error that another program told us as JSON (``code, place, zh, en, remedy_zh, remedy_en``)."""
+    names = ("code", "place", "zh", "en", "remedy_zh", "remedy_en")
+    return _rebuild(*(str(told.get(name, "")) for name in names))

@@ -15,9 +15,21 @@ from lake.crypto import secret
 from lake.settings import settings
 from medlake.demo import processes
 
-DAGS = ("backfill", "ingest", "link", "check", "build", "publish")
-CHAIN = ("ingest", "link", "check", "build", "publish")
+CHAIN = ("link", "check", "build", "publish")
 USER = "admin"
+
+
+def ingest_dags() -> list[str]:
+    """The DAGs that bring a date in, one a connected feed."""
+    from lake.contracts import feeds
+
+    connected = settings().connected_feeds.split()
+    return [f"ingest_{f}" for f in feeds() if f in connected or connected == ["all"]]
+
+
+def dags() -> list[str]:
+    """Every DAG that the demo drives."""
+    return [*ingest_dags(), "backfill", *CHAIN]
 
 
 def _home() -> Path:
@@ -66,6 +78,10 @@ def environment() -> dict[str, str]:
         "LOGGING__LOGGING_LEVEL": "WARNING",
         "LOGGING__BASE_LOG_FOLDER": home / "logs",
         "USAGE_DATA_COLLECTION__ENABLED": False,
+        "OPENLINEAGE__NAMESPACE": "medlake-airflow",
+        "OPENLINEAGE__TRANSPORT": json.dumps(_lineage()),
+        "OPENLINEAGE__DISABLE_SOURCE_CODE": True,
+        "OPENLINEAGE__EXECUTE_IN_THREAD": True,
     }
     env = {f"AIRFLOW__{k}": str(v) for k, v in options.items()}
     env["AIRFLOW_HOME"] = str(home)
@@ -74,6 +90,14 @@ def environment() -> dict[str, str]:
     # numeric libraries must not each start a thread per core in every worker
     env["OMP_NUM_THREADS"] = env["OPENBLAS_NUM_THREADS"] = "1"
     return env
+
+
+def _lineage() -> dict[str, Any]:
+    """Where Airflow's own OpenLineage events go: the collector, else a file an event beside those of the steps."""
+    s = settings()
+    if s.openlineage_url:
+        return {"type": "http", "url": s.openlineage_url}
+    return {"type": "file", "log_file_path": str(s.folder("lineage", "airflow") / "event"), "append": False}
 
 
 def _argv(*words: str) -> list[str]:
@@ -121,6 +145,13 @@ class Client:
     def import_errors(self) -> list[str]:
         found = self._http.get("/importErrors").raise_for_status().json()["import_errors"]
         return [e["filename"] for e in found]
+
+    def make_pools(self) -> None:
+        """Make the pools of ``dags/pools.json``; those that are there stay."""
+        pools = json.loads((settings().project_root / "dags" / "pools.json").read_text("utf-8"))
+        entities = [{"name": name, **pool} for name, pool in pools.items()]
+        body = {"actions": [{"action": "create", "entities": entities, "action_on_existence": "skip"}]}
+        self._http.patch("/pools", json=body).raise_for_status()
 
     def trigger(
         self, dag: str, *, partition_key: str | None = None, conf: dict[str, Any] | None = None

@@ -44,7 +44,8 @@ def _trouble(client: airflow.Client, dag: str, run: dict[str, Any]) -> MedlakeEr
 
 
 def _busy(client: airflow.Client, dag: str, run: dict[str, Any]) -> str:
-    return ", ".join(t["task_id"] for t in client.tasks(dag, run["dag_run_id"]) if t["state"] == "running")
+    running = [t for t in client.tasks(dag, run["dag_run_id"]) if t["state"] == "running"]
+    return ", ".join(t.get("rendered_map_index") or t["task_id"] for t in running)
 
 
 def backfill(client: airflow.Client, dates: Iterable[date], progress: Progress) -> None:
@@ -53,17 +54,18 @@ def backfill(client: airflow.Client, dates: Iterable[date], progress: Progress) 
     Raises:
         MedlakeError: E704, a feed failed.
     """
-    wanted = [str(d) for d in dates]
-    before = [r for r in client.runs("backfill") if (r.get("conf") or {}).get("dates") == wanted]
+    past = sorted(dates)
+    wanted = {"start": str(past[0]), "end": str(past[-1]), "preview": False}
+    before = [r for r in client.runs("backfill") if wanted.items() <= (r.get("conf") or {}).items()]
     if before and before[0]["state"] == "success":
         progress.reuse("backfill")
         return
-    progress.begin("backfill", f"{wanted[0]} … {wanted[-1]}")
+    progress.begin("backfill", f"{past[0]} … {past[-1]}")
     if before and before[0]["state"] == "failed":
         run_id = before[0]["dag_run_id"]
         client.clear("backfill", run_id)
     else:
-        run_id = before[0]["dag_run_id"] if before else client.trigger("backfill", conf={"dates": wanted})
+        run_id = before[0]["dag_run_id"] if before else client.trigger("backfill", conf=wanted)
     while True:
         run = next(r for r in client.runs("backfill") if r["dag_run_id"] == run_id)
         if run["state"] == "success":
@@ -85,14 +87,41 @@ def chain(client: airflow.Client, day: date, progress: Progress) -> None:
         MedlakeError: E704, a step failed.
     """
     key = str(day)
-    runs = client.runs("ingest", key)
-    triggered = not runs
-    if triggered:
-        client.trigger("ingest", partition_key=key)
-    elif runs[0]["state"] == "failed":
-        client.clear("ingest", runs[0]["dag_run_id"])
+    triggered = _bring_in(client, key, progress)
     for dag in airflow.CHAIN:
         _follow(client, dag, key, progress, triggered)
+
+
+def _bring_in(client: airflow.Client, key: str, progress: Progress) -> bool:
+    """Have every connected feed take a date in; returns whether anything had to be triggered."""
+    latest = {dag: client.runs(dag, key) for dag in airflow.ingest_dags()}
+    new = [dag for dag, runs in latest.items() if not runs]
+    for dag in new:
+        client.trigger(dag, partition_key=key)
+    failed = [dag for dag, runs in latest.items() if runs and runs[0]["state"] == "failed"]
+    for dag in failed:
+        client.clear(dag, latest[dag][0]["dag_run_id"])
+    if not new and all(runs[0]["state"] == "success" for runs in latest.values()):
+        progress.reuse("ingest")
+        return False
+    progress.begin("ingest")
+    seconds: dict[str, float] = {}
+    began = time.monotonic()
+    while waiting := [dag for dag in latest if dag not in seconds]:
+        try:
+            for dag in waiting:
+                runs = client.runs(dag, key)
+                if runs and runs[0]["state"] == "success":
+                    seconds[dag] = _seconds(runs[0])
+                elif runs and runs[0]["state"] == "failed":
+                    progress.fail("ingest")
+                    raise _trouble(client, dag, runs[0])
+        except httpx.TransportError:
+            pass  # the API server is busy; the next look will tell
+        progress.steps["ingest"].note = ", ".join(d.removeprefix("ingest_") for d in waiting)
+        time.sleep(0.4)
+    progress.end("ingest", note="", seconds=time.monotonic() - began)
+    return bool(new)
 
 
 def _follow(client: airflow.Client, dag: str, key: str, progress: Progress, triggered: bool) -> None:
@@ -137,7 +166,7 @@ def pipeline_seconds(client: airflow.Client, day: date) -> float:
     before = client.runs("backfill") if day == days()[-1] else []
     first = [
         at
-        for run in [*before, *client.runs("ingest", str(day))]
+        for run in [*before, *(r for dag in airflow.ingest_dags() for r in client.runs(dag, str(day)))]
         if (at := _at(run.get("queued_at") or run.get("start_date")))
     ]
     publish = client.runs("publish", str(day))

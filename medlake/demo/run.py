@@ -137,7 +137,8 @@ def run_bad_day() -> dict[str, Any]:
 def _client() -> airflow.Client:
     client = airflow.Client()
     deadline = time.monotonic() + 120
-    while missing := set(airflow.DAGS) - client.dags():
+    client.make_pools()
+    while missing := set(airflow.dags()) - client.dags():
         if time.monotonic() > deadline:
             detail = ", ".join(client.import_errors() or sorted(missing))
             raise MedlakeError("E703", name=f"DAG {detail}", log=processes.log_path("airflow-dag-processor"))

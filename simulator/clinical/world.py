@@ -26,7 +26,7 @@ from simulator.clinical.visits import make_visits
 from simulator.clinical.window import Window
 
 FEED_OF = {
-    "patient": "his", "encounter": "his", "diagnosis": "his", "prescription_item": "his", "referral": "his",
+    "patient": "his", "encounter": "his", "diagnosis": "his", "prescription_item": "his", "referral": "referral",
     "lab_report": "lis", "lab_result": "lis", "imaging_instance": "pacs", "vital_reading": "iot", "device_binding": "iot",
     "ph_archive": "public_health", "htn_card": "public_health", "htn_visit": "public_health", "dm_card": "public_health",
     "dm_visit": "public_health", "ph_exam": "public_health", "death_registry": "public_health",

@@ -1,4 +1,7 @@
-"""HIS extracts: a CSV file per table, institution and delivery; one institution still exports GB18030."""
+"""HIS extracts: a CSV file per table, institution and delivery; one institution still exports GB18030.
+
+Referrals come out of the same systems but under a feed of their own.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,10 @@ KEYS = {
     "diagnosis": "t.dx_at, t.encounter_id, t.seq", "prescription_item": "t.rx_at, t.rx_no, t.item_no",
     "referral": "t.applied_at, t.referral_id",
 }  # fmt: skip
+
+
+def feed_of(table: str) -> str:
+    return "referral" if table == "referral" else "his"
 
 
 def header(table: str) -> list[str]:
@@ -43,10 +50,10 @@ def write(con: duckdb.DuckDBPyConnection, drop: Drop, table: str, rows: pa.Table
         source += f" WHERE t.org_code <> '{ADT_ORG}'"
     head = ",".join(header(table))
     for org, data_date, _, text in aggregated(con, source, line, KEYS[table], "\n"):
-        if not drop.wants(data_date, "his"):
+        if not drop.wants(data_date, feed_of(table)):
             continue
         extra = drop.damage.get((data_date, org, table), [])
         content = f"{head}\n{with_damage(text, extra) if extra else text}\n"
         encoded = content.encode("gb18030") if org == GB18030_ORG else b"\xef\xbb\xbf" + content.encode()
-        drop.write(data_date, "his", org, f"{table}_{data_date:%Y%m%d}.csv", encoded)
+        drop.write(data_date, feed_of(table), org, f"{table}_{data_date:%Y%m%d}.csv", encoded)
     con.unregister("rows")

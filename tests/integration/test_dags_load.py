@@ -25,6 +25,7 @@ print(json.dumps({
         "tasks": [t.task_id for t in d.tasks],
         "outlets": sorted(a.name for t in d.tasks for a in t.outlets),
         "timetable": type(d.timetable).__name__,
+        "pools": sorted({t.pool for t in d.tasks}),
     } for d in bag.dags.values()},
     "heavy": heavy,
 }))
@@ -50,24 +51,41 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
+def _connected() -> set[str]:
+    from lake.settings import Settings
+
+    return set(Settings.model_fields["connected_feeds"].default.split())
+
+
 def test_every_dag_loads(loaded: dict[str, object]) -> None:
     assert loaded["errors"] == {}
-    assert set(loaded["dags"]) == {"backfill", "ingest", "link", "check", "build", "publish"}  # type: ignore[call-overload]
+    assert set(loaded["dags"]) == {  # type: ignore[call-overload]
+        *(f"ingest_{feed}" for feed in _connected()),
+        *("backfill", "watch", "link", "check", "build", "publish"),
+    }
+
+
+def test_a_feed_tells_of_each_of_its_silver_tables(loaded: dict[str, object]) -> None:
+    from lake.contracts import contract
+
+    dags: dict[str, dict[str, object]] = loaded["dags"]  # type: ignore[assignment]
+    for feed in _connected():
+        assert dags[f"ingest_{feed}"]["outlets"] == sorted(f"silver_{t}" for t in contract(feed).tables)
 
 
 def test_each_step_hands_its_asset_to_the_next(loaded: dict[str, object]) -> None:
     dags: dict[str, dict[str, object]] = loaded["dags"]  # type: ignore[assignment]
-    assert dags["ingest"]["outlets"] == [
-        "silver_his",
-        "silver_iot",
-        "silver_lis",
-        "silver_pacs",
-        "silver_public_health",
-    ]
     assert dags["backfill"]["outlets"] == []
     for name in ("link", "check", "build", "publish"):
         assert dags[name]["timetable"] == "PartitionedAssetTimetable"
         assert len(dags[name]["outlets"]) == 1  # type: ignore[arg-type]
+
+
+def test_every_pool_that_a_task_names_is_made(loaded: dict[str, object]) -> None:
+    pools = json.loads((ROOT / "dags" / "pools.json").read_text("utf-8"))
+    dags: dict[str, dict[str, object]] = loaded["dags"]  # type: ignore[assignment]
+    named = {pool for dag in dags.values() for pool in dag["pools"]}  # type: ignore[attr-defined]
+    assert named - {"default_pool"} <= set(pools)
 
 
 def test_loading_a_dag_is_cheap(loaded: dict[str, object]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import duckdb
 import psutil
 
 from tests.conftest import Demo
+from tests.lineage_world import Standard, events
 
 
 def _listening(demo: Demo) -> dict[int, set[str]]:
@@ -49,6 +51,38 @@ def test_the_ledger_balances_and_something_was_refused(running_demo: Demo) -> No
     counts = running_demo.report["ledger"]
     assert counts["received"] == counts["loaded"] + counts["duplicate"] + counts["quarantined"]
     assert min(counts.values()) > 0
+
+
+def test_every_step_left_lineage_that_the_standard_accepts(running_demo: Demo) -> None:
+    standard = Standard()
+    steps = events(running_demo.home / "lineage" / "openlineage.jsonl")
+    tasks = events(running_demo.home / "lineage" / "airflow")
+    assert [p for e in [*steps, *tasks] for p in standard.problems(e)] == []
+    done = {e["job"]["name"]: e for e in steps if e["eventType"] == "COMPLETE"}
+    assert {"ingestion.his", "empi.link", "quality.check", "products.build", "products.publish"} <= set(done)
+    assert {d["name"] for d in done["empi.link"]["outputs"]} >= {"silver/person", "silver/person_identifier"}
+    assert "silver/patient" in {d["name"] for d in done["empi.link"]["inputs"]}
+    parent = done["empi.link"]["run"]["facets"]["parent"]
+    assert parent["run"]["runId"] in {e["run"]["runId"] for e in tasks}, "the Airflow task around it"
+
+
+def test_the_published_status_of_every_source(running_demo: Demo) -> None:
+    with duckdb.connect(str(running_demo.serving_path.resolve()), read_only=True) as con:
+        rows = con.execute(
+            "SELECT count(*), sum(received), sum(loaded + duplicate + quarantined), count(*) FILTER (feed = 'referral')"
+            " FROM gold.ingest_status"
+        ).fetchone()
+    assert rows is not None
+    assert rows[0] > 20 and rows[3] > 0
+    assert rows[1] == rows[2] == running_demo.report["ledger"]["received"]
+
+
+def test_the_backfill_kept_a_ledger_of_its_partitions(running_demo: Demo) -> None:
+    path = running_demo.home / "ops" / "medlake.db"
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as con:
+        rows = con.execute("SELECT state, attempts FROM backfill_partition").fetchall()
+    assert len(rows) == 2 * 6  # the history and the first day, six feeds
+    assert {r[0] for r in rows} == {"done"}
 
 
 def test_the_fault_rates_keep_every_gate_open(running_demo: Demo) -> None:

@@ -25,7 +25,17 @@ def ingest(folder: str, feed: str) -> dict[str, Any]:
 def test_all_hl7_messages_are_kept(lake_home: Path) -> None:
     files = [p for p in (SAMPLES / "hl7v2").rglob("*") if p.is_file()]
     result = ingest("hl7v2", "hl7v2")
-    assert result["received"] == result["loaded"] == len(files) == 68
+    assert result["tables"]["hl7v2_message"]["loaded"] == len(files) == 68
+    assert result["tables"]["hl7v2_message"]["received"] == 68
+    assert result["received"] == result["loaded"] + result["duplicate"] + result["quarantined"]
+    assert result["tables"].keys() >= {
+        "patient",
+        "encounter",
+        "registration",
+        "fee_item",
+        "emr_document",
+        "lab_result",
+    }
     assert len(content("silver/hl7v2_message")) == 68
     assert {row[0] for row in content("silver/hl7v2_message", "message_type")} >= {
         "ADT",
@@ -57,7 +67,9 @@ def test_each_message_of_another_feed_is_loaded_or_refused_with_segment_and_reas
 def test_all_images_are_rows_or_refused_and_the_chinese_name_is_right(lake_home: Path) -> None:
     files = [p for p in (SAMPLES / "dicom").rglob("*") if p.is_file()]
     result = ingest("dicom", "pacs")
-    assert result["received"] == len(files) == result["loaded"] + result["duplicate"] + result["quarantined"]
+    counts = result["tables"]["imaging_instance"]
+    assert counts == {"received": len(files), "loaded": 37, "duplicate": 0, "quarantined": 3}
+    assert len(content("silver/imaging_study")) == 15 and len(content("silver/imaging_series")) == 21
     named = {Path(f).name: n for f, n in content("bronze/pacs/imaging_instance", "source_file, name")}
     assert named["chrX2.dcm"] == "王小东"
     assert named["chrX1.dcm"] == "王小東"
@@ -70,7 +82,18 @@ def test_the_fhir_bundles_balance(lake_home: Path) -> None:
     files = sorted((SAMPLES / "fhir_r4").glob("*.json"))
     entries = [entry for f in files for entry in json.loads(f.read_text("utf-8"))["entry"]]
     result = ingest("fhir_r4", "fhir")
-    assert result["received"] == result["loaded"] == len(entries)
+    counts = {table: (n["received"], n["loaded"]) for table, n in result["tables"].items()}
+    assert counts == {
+        "fhir_resource": (len(entries), 1891),
+        "patient": (5, 5),
+        "encounter": (184, 184),
+        "inpatient_encounter": (17, 17),
+        "diagnosis": (5, 0),  # SNOMED CT where ICD-10 is required
+        "vaccination_record": (243, 243),
+        "emr_document": (184, 184),
+    }
+    refused = content("quarantine/his/diagnosis", "place, errors")
+    assert [(p.rsplit(" ", 1)[1], e) for p, e in refused] == [("Condition.code", "E210:icd10_code")] * 5
     rows = content("silver/fhir_resource", "resource_type, resource_id, content")
     wanted = sorted((e["resource"]["resourceType"], e["resource"]["id"]) for e in entries)
     assert [(kind, rid) for kind, rid, _ in rows] == wanted

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from ingestion.readers import hl7v2, hl7v2_lab
-from ingestion.readers.hl7v2_text import Delimiters, parse
+from ingestion.readers import hl7v2
+from ingestion.readers.hl7v2.chunks import Chunk
+from ingestion.readers.hl7v2.datatypes import quantity
+from ingestion.readers.hl7v2.segments import segments
+from ingestion.readers.hl7v2.text import Delimiters
 from lake.contracts import contract
 from tests.ingestion_world import Collected, adt, landed, oru
 
@@ -55,6 +60,13 @@ def test_segment_ends_batch_envelopes_and_framing(tmp_path: Path, end: str) -> N
 def test_a_trailer_that_counts_more_messages_is_told(tmp_path: Path) -> None:
     sink = read(tmp_path, "BHS|^~\\&|A\r" + adt("M1", "P1") + "BTS|3\r", "his")
     assert sink.notices == [("E223", {"declared": 3, "found": 1, "sheet": None})]
+    assert sink.announced == [(None, 3, "BTS")], "one record came of one message, two are missing"
+
+
+def test_a_batch_without_its_trailer_is_told(tmp_path: Path) -> None:
+    sink = read(tmp_path, "BHS|^~\\&|A\r" + adt("M1", "P1"), "his")
+    assert sink.notices == [("E223", {"declared": "?", "found": 1, "sheet": None})]
+    assert sink.announced == []
 
 
 def test_gb18030_whose_second_byte_is_a_separator(tmp_path: Path) -> None:
@@ -72,7 +84,7 @@ def test_a_wrong_declaration_is_seen_through(tmp_path: Path) -> None:
 
 def test_two_characters_that_look_like_utf8_follow_the_declaration() -> None:
     message = "MSH|^~\\&|A|B|||20260101||ADT^A04|1|P|2.4||||||GB18030\rPID|1||1||联通".encode("gb18030")
-    assert parse(message).messages[0].segments[1].endswith("联通")
+    assert segments(Chunk(message, 1)).text[1].as_py().endswith("联通")
 
 
 def test_an_undecodable_message_is_rejected_and_the_next_is_read(tmp_path: Path) -> None:
@@ -165,4 +177,41 @@ def test_escapes() -> None:
     ],
 )
 def test_quantity(text: str, expected: tuple[str | None, str | None]) -> None:
-    assert hl7v2_lab.quantity(text) == expected
+    assert quantity(text) == expected
+
+
+_PEAK = """
+import resource, sys
+from pathlib import Path
+from ingestion.readers import hl7v2
+from lake.contracts import contract
+from ingestion.readers.base import LandedFile
+from tests.ingestion_world import Collected
+
+class Nothing(Collected):
+    def rows(self, file, table, data): self.tables.setdefault(table, []).append(data.num_rows)
+
+path = Path(sys.argv[1])
+one = Path(sys.argv[2]).read_bytes()
+with path.open("wb") as out:
+    for _ in range(int(sys.argv[3])): out.write(one)
+sink = Nothing()
+hl7v2.read(LandedFile(0, path, "x", "x", "", 0, "H101", "x"), contract("lis"), sink)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, sum(sink.tables["lab_result"]))
+"""
+
+
+def test_memory_does_not_follow_the_file(tmp_path: Path) -> None:
+    obx = "".join(f"OBX|{n}|NM|GLU^葡萄糖^L||5.6|mmol/L|3.9-6.1|N|||F\r" for n in range(1, 6))
+    unit = tmp_path / "unit.hl7"
+    unit.write_bytes(oru("M1", "R1", obx).encode() * 14_000)  # about 9 MB
+
+    def peak(times: int) -> tuple[int, int]:
+        command = [sys.executable, "-c", _PEAK, str(tmp_path / "x.hl7"), str(unit), str(times)]
+        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        return int(out[0]), int(out[1])
+
+    small, some = peak(3)
+    large, many = peak(8)
+    assert (some, many) == (3 * 70_000, 8 * 70_000)
+    assert large < small + 80, "megabytes; 45 more of file, and ten times that as rows"

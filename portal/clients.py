@@ -1,0 +1,114 @@
+"""Client systems at the door: a token an institution, made once, kept as a keyed digest (HMAC-SM3) and nothing else."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from lake import contracts, crypto, ops, registry
+from lake.errors import MedlakeError
+
+_PREFIX = "mlk_"
+
+
+@dataclass(frozen=True)
+class Client:
+    """Who uploads: an institution, for these feeds."""
+
+    token_id: str
+    org_code: str
+    feeds: frozenset[str]
+
+
+def _digest(word: str) -> str:
+    return crypto.token("client-token", word)
+
+
+def _aware(at: datetime) -> datetime:
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def create(org_code: str, feeds: Sequence[str], *, days: int = 365, note: str = "") -> tuple[str, str]:
+    """Make a token; returns its id and the token itself, which nobody can read again.
+
+    Raises:
+        MedlakeError: E273 no such institution, or no time to live; E102 no such feed.
+    """
+    if org_code not in registry.org_codes():
+        raise MedlakeError("E273", detail=f"institution {org_code}")
+    if not feeds or days < 1:
+        raise MedlakeError("E273", detail="no feed, or no day to live")
+    for feed in feeds:
+        contracts.contract(feed)
+    now = datetime.now(UTC)
+    token_id, word = secrets.token_hex(4), _PREFIX + secrets.token_urlsafe(32)
+    with ops.engine().begin() as connection:
+        connection.execute(
+            insert(ops.client_token).values(
+                token_id=token_id,
+                digest=_digest(word),
+                org_code=org_code,
+                feeds=" ".join(sorted(set(feeds))),
+                note=note[:200],
+                created_at=now,
+                expires_at=now + timedelta(days=days),
+                revoked_at=None,
+            )
+        )
+    return token_id, word
+
+
+def check(word: str) -> Client:
+    """Who holds this token.
+
+    Raises:
+        MedlakeError: E273, nobody does, or it has expired or was revoked.
+    """
+    query = select(ops.client_token).where(ops.client_token.c.digest == _digest(word))
+    with ops.engine().begin() as connection:
+        row = connection.execute(query).one_or_none() if word.startswith(_PREFIX) else None
+    if row is None:
+        raise MedlakeError("E273", detail="unknown")
+    if row.revoked_at is not None:
+        raise MedlakeError("E273", detail="revoked")
+    if _aware(row.expires_at) <= datetime.now(UTC):
+        raise MedlakeError("E273", detail="expired")
+    return Client(row.token_id, row.org_code, frozenset(row.feeds.split()))
+
+
+def listed() -> list[dict[str, Any]]:
+    """All tokens without what they are."""
+    now = datetime.now(UTC)
+    with ops.engine().begin() as connection:
+        rows = connection.execute(select(ops.client_token).order_by(ops.client_token.c.created_at)).all()
+    return [
+        {
+            "token_id": r.token_id,
+            "org_code": r.org_code,
+            "feeds": r.feeds,
+            "note": r.note,
+            "created_at": _aware(r.created_at).isoformat(timespec="seconds"),
+            "expires_at": _aware(r.expires_at).isoformat(timespec="seconds"),
+            "state": "revoked" if r.revoked_at else "expired" if _aware(r.expires_at) <= now else "valid",
+        }
+        for r in rows
+    ]
+
+
+def revoke(token_id: str) -> None:
+    """Close a token; doing it again changes nothing.
+
+    Raises:
+        MedlakeError: E273, there is none.
+    """
+    where = ops.client_token.c.token_id == token_id
+    with ops.engine().begin() as connection:
+        if connection.execute(select(ops.client_token.c.token_id).where(where)).one_or_none() is None:
+            raise MedlakeError("E273", detail=f"token {token_id}")
+        open_ = where & ops.client_token.c.revoked_at.is_(None)
+        connection.execute(update(ops.client_token).where(open_).values(revoked_at=datetime.now(UTC)))
