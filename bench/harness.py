@@ -15,10 +15,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+#: One-minute load of the machine when this measurement began: above 1, others were at work too.
+LOAD_BEFORE = round(os.getloadavg()[0], 1)
 
 
 @dataclass
@@ -67,20 +71,27 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def kept_dir() -> Path:
+    """Where the newest result of each measurement is kept."""
+    from lake.settings import PROJECT_ROOT
+
+    return Path(os.environ.get("MEDLAKE_BENCH_DIR", PROJECT_ROOT / "var" / "bench"))
+
+
 def report(name: str, measure: Measure, floor: Measure, **facts: Any) -> dict[str, Any]:
     """Print the result as one JSON object and keep it under ``home/bench`` for the table."""
-    from lake.settings import settings
-
     result = {
         "bench": name,
         "machine": machine(),
+        "measured_at": datetime.now(UTC).isoformat(timespec="minutes"),
+        "load_before": LOAD_BEFORE,
         "seconds": measure.seconds,
         "peak_rss_mb": measure.peak_rss_mb,
         "floor_seconds": floor.seconds,
         "ratio_to_floor": round(measure.seconds / floor.seconds, 2) if floor.seconds else None,
         **facts,
     }
-    kept = Path(os.environ.get("MEDLAKE_BENCH_DIR", settings().project_root / "var" / "bench"))
+    kept = kept_dir()
     kept.mkdir(parents=True, exist_ok=True)
     (kept / f"{name}.json").write_text(json.dumps(result, ensure_ascii=False, indent=2))
     print(json.dumps(result, ensure_ascii=False, default=str), flush=True)

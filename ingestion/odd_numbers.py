@@ -12,9 +12,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from ingestion import conform
+from ingestion.fields import NUMERIC, clean, quoted
 from ingestion.typing_sql import EXACT, fast, half, number_of
-from ingestion.units import derived_names, fold_sql
+from ingestion.units import derived_names, fold, fold_sql, row_unit
 from ingestion.units.sql import declared_column, scale_table
 from lake.contracts import Field, TableContract
 
@@ -49,10 +49,26 @@ def _declared(connection: duckdb.DuckDBPyConnection, chunk: pa.Table) -> set[str
     return {name for (name,) in found}
 
 
-def _branch(field: Field, plain: bool, declared: bool) -> str:
-    """The texts of one field that need explaining, with the unit that the column's header declares."""
-    text = conform.clean(field, conform.quoted(field.name), plain)
+def _of_row(table: TableContract, field: Field, chunk: pa.Table) -> str | None:
+    """The unit that another field of the row says, as folded spelling, '' for the contract's own; None: none says so."""
+    found = row_unit(table.name, field.name)
+    if found is None or chunk[found[0]].null_count == chunk.num_rows:
+        return None
+    source, texts = found
+    foreign = {t: u for t, u in texts.items() if fold(u) != fold(field.unit)}
+    said = f"trim({quoted(source)})"
+    cases = " ".join(
+        f"WHEN {said} = '{t}' OR {fold_sql(said)} = '{fold(u)}' THEN '{fold(u)}'" for t, u in foreign.items()
+    )
+    return f"CASE {cases} ELSE '' END"
+
+
+def _branch(field: Field, plain: bool, declared: bool, of_row: str | None) -> str:
+    """The texts of one field that need explaining, with the unit that the column's header or the row declares."""
+    text = clean(field, quoted(field.name), plain)
     header = f"coalesce({declared_column('_extra')} ->> '{field.name}', '')" if declared else "''"
+    if of_row is not None:
+        header = f"coalesce(nullif({header}, ''), {of_row})"
     return f"""
         SELECT rid, '{field.name}' AS field, '{field.type}' AS kind, c AS text, header FROM (
             SELECT rid, {text} AS c, {header} AS header FROM chunk)
@@ -64,15 +80,18 @@ def look(
 ) -> frozenset[str]:
     """Make ``odd_number`` for the rows registered as ``chunk``; returns the fields that have such values."""
     declared = _declared(connection, chunk)
+    of_row = {f.name: x for f in table.fields if (x := _of_row(table, f, chunk)) is not None}
     suspects = [
         f
         for f in table.fields
-        if f.type in conform.NUMERIC and f.name not in derived_names()
-        if f.name in declared or not is_simple(chunk[f.name], decimals=f.type == "number")
+        if f.type in NUMERIC and f.name not in derived_names()
+        if f.name in declared or f.name in of_row or not is_simple(chunk[f.name], decimals=f.type == "number")
     ]
     if not suspects:
         return frozenset()
-    branches = " UNION ALL ".join(_branch(f, f.name in plain, f.name in declared) for f in suspects)
+    branches = " UNION ALL ".join(
+        _branch(f, f.name in plain, f.name in declared, of_row.get(f.name)) for f in suspects
+    )
     connection.execute(f"CREATE OR REPLACE TEMP TABLE odd_text AS {branches}")
     names = [n for (n,) in connection.execute("SELECT DISTINCT field FROM odd_text ORDER BY 1").fetchall()]
     if names:

@@ -133,7 +133,8 @@ class Stage:
         plain = {f.name for f in contract.fields if is_plain(chunk[f.name])}
         self.plain[table] = self.plain.get(table, plain) & plain
         odd = odd_numbers.look(self.connection, contract, chunk, plain)
-        query = conform.statement(contract, self.mapped, plain, self.default_org, odd, self.on)
+        absent = {f.name for f in contract.fields if chunk[f.name].null_count == chunk.num_rows}
+        query = conform.statement(contract, self.mapped, plain, self.default_org, odd, self.on, absent)
         target = str(self.directory / name).replace("'", "''")
         # a wide table's row groups would outgrow the memory limit: they hold as many values, not as many rows
         rows = max(2_048, min(122_880, _ROW_GROUP_VALUES // (2 * len(contract.fields))) // 2_048 * 2_048)

@@ -3,7 +3,8 @@
 Data lies beside this file, each row with its source and reviewer: ``unit.csv`` (UCUM code, dimension, factor and
 offset to the dimension's base), ``spelling.csv`` (what laboratories and forms write), ``analyte.csv`` (mass to
 molar concentration, which needs the substance), ``loinc_unit.csv`` (canonical unit per LOINC code),
-``field_analyte.csv`` (substance of a contract field), ``derived.csv`` (tables whose rows name their own unit).
+``field_analyte.csv`` (substance of a contract field), ``row_unit.csv`` (fields whose unit another field of the row
+says), ``derived.csv`` (tables whose rows name the unit of each value).
 UCUM has no Chinese market units; they are annotations here (``{斤}``).
 """
 
@@ -191,6 +192,20 @@ def conversions(wanted: str, analyte: Analyte | None = None) -> dict[str, Conver
         spelled: conversion(units()[code], target, analyte) for spelled, code in sorted(spellings().items())
     }
     return {spelled: how for spelled, how in found.items() if how is not None}
+
+
+@lru_cache(maxsize=1)
+def _row_units() -> dict[tuple[str, str], tuple[str, dict[str, str]]]:
+    found: dict[tuple[str, str], tuple[str, dict[str, str]]] = {}
+    for row in _rows("row_unit.csv"):
+        key = (row["table"], row["field"])
+        found.setdefault(key, (row["unit_field"], {}))[1][row["text"]] = row["unit"]
+    return found
+
+
+def row_unit(table: str, field: str) -> tuple[str, dict[str, str]] | None:
+    """(field of the same row that says the unit of this one, its texts -> unit); None for nearly all fields."""
+    return _row_units().get((table, field))
 
 
 @lru_cache(maxsize=1)

@@ -163,6 +163,9 @@ def test_every_unit_of_a_contract_is_known_and_no_spelling_means_two_units() -> 
     for code in units.units():
         meant.setdefault(units.fold(code), set()).add(code)
     assert {k: v for k, v in meant.items() if len(v) > 1} == {}
+    assert "" not in units.spellings()
+    fields = (f for c in contracts().values() for t in c.tables.values() for f in t.fields)
+    assert {f.unit for f in fields if f.unit and units.unit_of(f.unit) is None} == set()
     lists = (units.loinc_units().values(), *((a.mass_unit, a.molar_unit) for a in units.analytes()))
     assert {u for group in lists for u in group if u not in units.units()} == set()
 
@@ -227,6 +230,24 @@ def test_a_source_in_another_zone_is_read_by_its_own(lake_home: Path, tmp_path: 
 def test_a_zone_holds_within_its_days(lake_home: Path, tmp_path: Path) -> None:
     codes.accept_zone("public_health", "UTC", valid_to=date(2026, 11, 17), **TODAY)
     assert visits(tmp_path, {"recorded_at": "2026-11-18 08:15:00"})[0]["t_recorded_at"].hour == 0
+
+
+def test_the_row_says_the_unit_of_its_glucose(lake_home: Path, tmp_path: Path) -> None:
+    table = contract("public_health").tables["dm_visit"]
+    base: dict[str, str | None] = {f.name: "1" for f in table.fields if f.required or f.is_key}
+    base |= {"visited_on": "2026-01-05", "recorded_at": "2026-01-05 10:00"}
+    given = [("126", "2"), ("7.0", "1"), ("7.0", None), ("126", "mg/dl"), ("7.0mmol/L", "2"), ("/", "2")]
+    rows = [
+        base | {"visit_id": f"V{i}", "fbg_mmol_l": v, "glucose_unit_code": u}
+        for i, (v, u) in enumerate(given)
+    ]
+    found = conformed(table, rows, tmp_path)
+    expected = [6.993, 7.0, 7.0, 6.993, 7.0, None]
+    assert [r["t_fbg_mmol_l"] for r in found] == [pytest.approx(e) if e else None for e in expected]
+    assert [r["note"] for r in found] == [
+        *("U:fbg_mmol_l" if i in (0, 3, 4) else None for i in range(5)),
+        "P:fbg_mmol_l",
+    ]
 
 
 @pytest.mark.parametrize(
