@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from lake import ops, tables, work
+from lake import ledger, ops, tables, work
 from lake.contracts import contracts
 from lake.local_time import SHANGHAI
 from lake.settings import settings
@@ -20,35 +20,6 @@ WINDOW_DAYS = 28
 UNMAPPED_ITEMS = 50
 
 
-def _deliveries(as_of: date) -> list[Any]:
-    landed, batch, line = ops.landing_file.c, ops.batch.c, ops.ledger_line.c
-    counted = (
-        select(line.batch_id, line.source_file, *[func.sum(line[n]).label(n) for n in _COUNTS])
-        .group_by(line.batch_id, line.source_file)
-        .subquery()
-    )
-    query = (
-        select(
-            batch.feed,
-            landed.org_code,
-            batch.data_date,
-            func.max(batch.received_at).label("received_at"),
-            func.count().label("files"),
-            *[func.coalesce(func.sum(counted.c[n]), 0).label(n) for n in _COUNTS],
-        )
-        .select_from(
-            ops.landing_file.join(ops.batch, batch.batch_id == landed.batch_id).outerjoin(
-                counted, (counted.c.batch_id == landed.batch_id) & (counted.c.source_file == landed.path)
-            )
-        )
-        .where(batch.state == "committed", batch.data_date <= as_of)
-        .group_by(batch.feed, landed.org_code, batch.data_date)
-        .order_by(batch.feed, landed.org_code, batch.data_date)
-    )
-    with ops.engine().begin() as connection:
-        return list(connection.execute(query).all())
-
-
 def status(as_of: date) -> list[dict[str, Any]]:
     """One row per feed and delivering institution, from the ledger.
 
@@ -59,7 +30,7 @@ def status(as_of: date) -> list[dict[str, Any]]:
     """
     known = contracts()
     groups: dict[tuple[str, str], list[Any]] = {}
-    for row in _deliveries(as_of):
+    for row in ledger.deliveries(as_of):
         groups.setdefault((row.feed, row.org_code), []).append(row)
     found = []
     for (feed, org), rows in groups.items():

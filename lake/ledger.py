@@ -330,6 +330,42 @@ def totals(data_date: date | None = None) -> dict[str, int]:
     return {name: int(value) for name, value in zip(names, row, strict=True)}
 
 
+def deliveries(until: date | None = None) -> list[Any]:
+    """One row per feed, delivering institution and delivery date of all committed batches, in that order.
+
+    Returns:
+        rows of feed, org_code, data_date, received_at (of the last batch), files and the four counts of their records.
+    """
+    landed, head, line = ops.landing_file.c, ops.batch.c, ops.ledger_line.c
+    names = ("received", "loaded", "duplicate", "quarantined")
+    counted = (
+        select(line.batch_id, line.source_file, *[func.sum(line[n]).label(n) for n in names])
+        .group_by(line.batch_id, line.source_file)
+        .subquery()
+    )
+    of_file = (counted.c.batch_id == landed.batch_id) & (counted.c.source_file == landed.path)
+    query = (
+        select(
+            head.feed,
+            landed.org_code,
+            head.data_date,
+            func.max(head.received_at).label("received_at"),
+            func.count().label("files"),
+            *[func.coalesce(func.sum(counted.c[n]), 0).label(n) for n in names],
+        )
+        .select_from(
+            ops.landing_file.join(ops.batch, head.batch_id == landed.batch_id).outerjoin(counted, of_file)
+        )
+        .where(head.state == "committed")
+        .group_by(head.feed, landed.org_code, head.data_date)
+        .order_by(head.feed, landed.org_code, head.data_date)
+    )
+    if until is not None:
+        query = query.where(head.data_date <= until)
+    with ops.engine().begin() as connection:
+        return list(connection.execute(query).all())
+
+
 def by_feed() -> list[dict[str, Any]]:
     """One row per feed and delivery date: batches and the four counts of committed ones, undone batches."""
     line, head = ops.ledger_line.c, ops.batch.c

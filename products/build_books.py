@@ -10,9 +10,8 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from sqlalchemy import func, select
 
-from lake import contracts, duck, ops, runs
+from lake import contracts, duck, ledger, runs
 from lake.log import logger
 from products import dbt_run
 
@@ -75,30 +74,7 @@ def fresh_reason(state: dict[str, Any], run: runs.Run, models: str, residents: i
 def deliveries() -> pa.Table:
     """One row per feed, delivering institution and delivery date of all committed batches, from the ledger:
     files, the four counts of their records, and the feed's grace in hours."""
-    landed, batch, line = ops.landing_file.c, ops.batch.c, ops.ledger_line.c
-    counted = (
-        select(line.batch_id, line.source_file, *[func.sum(line[n]).label(n) for n in _COUNTS])
-        .group_by(line.batch_id, line.source_file)
-        .subquery()
-    )
-    query = (
-        select(
-            batch.feed,
-            landed.org_code,
-            batch.data_date,
-            func.count().label("files"),
-            *[func.coalesce(func.sum(counted.c[n]), 0).label(n) for n in _COUNTS],
-        )
-        .select_from(
-            ops.landing_file.join(ops.batch, batch.batch_id == landed.batch_id).outerjoin(
-                counted, (counted.c.batch_id == landed.batch_id) & (counted.c.source_file == landed.path)
-            )
-        )
-        .where(batch.state == "committed")
-        .group_by(batch.feed, landed.org_code, batch.data_date)
-    )
-    with ops.engine().begin() as connection:
-        rows = connection.execute(query).all()
+    rows = ledger.deliveries()
     known = contracts.contracts()
     return pa.table(
         {
