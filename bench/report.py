@@ -33,6 +33,7 @@ def _run(name: str) -> dict[str, Any]:
 def _row(name: str, result: dict[str, Any]) -> str:
     known = {"bench", "machine", "seconds", "peak_rss_mb", "floor_seconds", "ratio_to_floor", "floor_is"}
     known |= {"measured_at", "load_before"}
+    known |= {"by_feed", "ledger"}  # told by the other figures
     facts = ", ".join(
         f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in result.items() if k not in known
     )

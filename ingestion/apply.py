@@ -73,8 +73,10 @@ class _Statements:
 
     def quarantine(self) -> str:
         record = ", ".join(f"{_text(f.physical_name)}: {quoted('r_' + f.name)}" for f in self.table.fields)
-        # what the contract does not know belongs to the record: a header's unit says what its numbers mean
-        whole = f"CASE WHEN _extra IS NULL THEN to_json({{{record}}}) ELSE to_json({{{record}, '_extra': _extra}}) END"
+        # what the contract does not know belongs to the record: a header's unit says what its numbers mean; so does
+        # that it was deleted
+        whole = f"""CASE WHEN _op = 'D' THEN to_json({{{record}, '_extra': _extra, '_op': _op}})
+            WHEN _extra IS NULL THEN to_json({{{record}}}) ELSE to_json({{{record}, '_extra': _extra}}) END"""
         raw = f"CAST({whole} AS VARCHAR) AS raw"
         place = """concat(source_file, CASE WHEN source_sheet IS NOT NULL THEN '!' || source_sheet ELSE '' END,
             CASE WHEN source_line IS NOT NULL THEN ':' || source_line ELSE '' END, ' ', source_field)"""
@@ -203,8 +205,10 @@ def apply(plan: Plan) -> dict[str, int]:
                     _apply_table(con, plan, staged)
             _apply_rejects(plan)
         except BaseException as error:
-            ledger.undo(batch, reason=type(error).__name__)
+            # the plan goes first: its transactions stay in the logs of tables that are taken back, so nobody may
+            # apply it again. A batch that dies in its undoing is open and without a plan, and is undone by the next
             plans.discard(plans.folder(plan))
+            ledger.undo(batch, reason=type(error).__name__)
             raise
         kill.point("ingest.written")
         total = ledger.commit(batch, plan.lines)

@@ -45,10 +45,12 @@ def _replayed() -> list[str]:
 
 def _waiting(con: duckdb.DuckDBPyConnection, feed: str) -> bool:
     """Make the view ``waiting``: quarantined records of a feed's tables that did not run again yet."""
-    names = tables.names(f"quarantine/{feed}") if feed else tables.names("quarantine")
-    if not names:
+    shown = ledger.visible(f"quarantine/{feed}/" if feed else "quarantine/")
+    if not shown:
         return False
-    every = " UNION ALL BY NAME ".join(f"SELECT * FROM {tables.scan_sql(n)}" for n in names)
+    every = " UNION ALL BY NAME ".join(
+        f"SELECT * FROM {tables.scan_sql(n, at)}" for n, at in sorted(shown.items())
+    )
     done = _replayed()
     listed = ", ".join("'" + p.replace("'", "''") + "'" for p in done)
     seen = f" ANTI JOIN (SELECT record_id FROM read_parquet([{listed}])) USING (record_id)" if done else ""
@@ -214,7 +216,8 @@ def _records(
         return "'$.\"" + key.replace("'", "''") + "\"'"
 
     fields = ", ".join(f'raw ->> {path(f.physical_name)} AS "{f.name}"' for f in table.fields)
-    query = f"""SELECT file_no, org_code, source_sheet, source_line, raw ->> '$._extra' AS _extra, {fields}
+    query = f"""SELECT file_no, org_code, source_sheet, source_line, raw ->> '$._extra' AS _extra, raw ->> '$._op' AS _op,
+               {fields}
         FROM again JOIN numbered USING (source_file) ORDER BY file_no, source_line"""
 
     def read(stage: Stage) -> None:

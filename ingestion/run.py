@@ -49,8 +49,10 @@ def recover_held(feed: str) -> dict[str, Any]:
     for directory in sorted(root.iterdir()) if root.is_dir() else []:
         plan = plans.load(directory)
         if plan is not None and _is_committed(plan.delivery_id):
-            apply.apply(plan)  # what is left is about the batch, not of it: the inbox and the notices
-            settled.append((plan.delivery_id, "finished"))
+            with locking.writing(plan.writes()):
+                if plans.load(directory) is not None:  # the one who held the tables may just have finished it
+                    apply.apply(plan)  # what is left is about the batch, not of it: the inbox and the notices
+                    settled.append((plan.delivery_id, "finished"))
         else:  # compared with a silver that may have changed since: read it again
             plans.discard(directory)
     if settled:

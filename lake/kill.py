@@ -1,7 +1,9 @@
 """Where a test may kill a step or make storage fail.
 
-``MEDLAKE_KILL_AT=<point>`` ends the process by SIGKILL at that point. ``on_storage`` is called around every write to
-a Delta table; what it raises is what storage would have raised (a time-out after the commit landed, a refused put).
+``MEDLAKE_KILL_AT=<point>`` ends the process by SIGKILL at that point. ``on_storage`` is called before and after every
+write to a Delta table (a commit, a merge, a compaction, and what an undo does: a restore, a removal) and before each
+read of a table's log; what it raises is what storage would have raised: a refused put, a commit that another writer
+won, a time-out after the commit landed, a read that fails.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import os
 import signal
 from collections.abc import Callable
 
-#: (``before`` or ``after``, table); None outside of tests.
+#: (``before``, ``after`` or ``read``, table); None outside of tests.
 on_storage: Callable[[str, str], None] | None = None
 
 
@@ -21,6 +23,6 @@ def point(name: str) -> None:
 
 
 def storage(when: str, table: str) -> None:
-    """The seam around a write to storage. Without a hook it does nothing."""
+    """The seam at storage. Without a hook it does nothing."""
     if on_storage is not None:
         on_storage(when, table)

@@ -75,6 +75,7 @@ def open_table(name: str, version: int | None = None) -> DeltaTable:
     """
     if not exists(name):
         raise MedlakeError("E103", table=name)
+    kill.storage("read", name)
     return DeltaTable(str(path(name)), version=version)
 
 
@@ -137,40 +138,43 @@ def done(name: str, txn: Txn | None) -> bool:
     return seen is not None and seen >= txn[1]
 
 
-def _retry(name: str, write: Callable[[], None]) -> None:
+def _is_conflict(error: Exception) -> bool:
+    """Whether somebody else committed first (Delta says so in words only)."""
+    text = str(error).lower()
+    return not isinstance(error, OSError) and any(w in text for w in ("concurrent", "commit", "transaction"))
+
+
+def _storing(name: str, txn: Txn | None, write: Callable[[], Any], *, again: bool = True) -> None:
+    """One write to storage, tried again where storage failed or another writer came first.
+
+    An error does not say that nothing landed (an answer may be lost on its way), so each one is first held against
+    the table: a write that is found there by its transaction is done. Without a transaction nobody could tell, and a
+    storage error is the caller's. Nor is a write tried again whose rows come from a reader that is used up (``again``
+    false): it would put in nothing and call that done.
+
+    Raises:
+        MedlakeError: E108, others came first too often.
+    """
     for attempt in range(_ATTEMPTS):
         try:
-            return write()
-        except (CommitFailedError, DeltaError) as error:
-            text = str(error).lower()
-            if not ("concurrent" in text or "commit" in text or "transaction" in text):
+            kill.storage("before", name)
+            write()
+            kill.storage("after", name)
+            return
+        except (CommitFailedError, DeltaError, OSError) as error:
+            conflict = _is_conflict(error)
+            if not conflict and not isinstance(error, OSError):
                 raise
-            time.sleep(0.05 * 2**attempt * (0.5 + random.random()))
-    raise MedlakeError("E108", table=name)
-
-
-def _storing(name: str, txn: Txn | None, write: Callable[[], None], *, again: bool = True) -> None:
-    """One write to storage, tried again where storage failed: what landed all the same is found by its transaction.
-
-    A write without a transaction is not tried again, since nobody could tell whether it is in; nor is one whose
-    rows come from a reader that is used up (``again`` false).
-    """
-
-    def once() -> None:
-        kill.storage("before", name)
-        write()
-        kill.storage("after", name)
-
-    for attempt in range(_STORAGE_ATTEMPTS):
-        try:
-            return _retry(name, once)
-        except OSError as error:
-            if txn is not None and error.errno != errno.ENOSPC and done(name, txn):
+            if getattr(error, "errno", None) == errno.ENOSPC:
+                raise
+            if done(name, txn):
                 return
-            last = attempt + 1 == _STORAGE_ATTEMPTS
-            if txn is None or not again or error.errno == errno.ENOSPC or last:
+            if not conflict and (txn is None or not again or attempt + 1 >= _STORAGE_ATTEMPTS):
                 raise
-            time.sleep(0.02 * 2**attempt)
+            if not again:
+                raise MedlakeError("E108", table=name) from error
+            time.sleep((0.05 if conflict else 0.02) * 2**attempt * (0.5 + random.random()))
+    raise MedlakeError("E108", table=name)
 
 
 def append(name: str, data: Data, *, txn: Txn | None = None, partition_by: list[str] | None = None) -> int:
@@ -198,13 +202,17 @@ def overwrite(name: str, data: Data, *, txn: Txn | None = None) -> int:
     """Replace the whole content in one commit. Returns the version."""
     if not done(name, txn):
         _restrict()
-        write_deltalake(
-            str(path(name)),
-            data,
-            mode="overwrite",
-            schema_mode="overwrite" if exists(name) else None,
-            commit_properties=_commit(txn),
-        )
+
+        def write() -> None:
+            write_deltalake(
+                str(path(name)),
+                data,
+                mode="overwrite",
+                schema_mode="overwrite" if exists(name) else None,
+                commit_properties=_commit(txn),
+            )
+
+        _storing(name, txn, write, again=not isinstance(data, pa.RecordBatchReader))
     return version(name)
 
 
@@ -266,30 +274,37 @@ def _chunks(data: Data) -> Iterator[tuple[pa.Table, bool]]:
 def compact(name: str) -> bool:
     """Rewrite a table's many small files as few; the content stays, and old versions stay readable.
 
+    Files of the size that ``append`` makes are left as they are: each row is rewritten a few times in its life.
     Returns whether there was anything to do.
     """
     small = sum(int(f.get("size_bytes") or 0) < _SMALL_BYTES for f in files(name))
     if small <= _MANY_FILES:
         return False
-
-    def rewrite() -> None:
-        open_table(name).optimize.compact()
-
-    _retry(name, rewrite)
+    _storing(name, None, lambda: open_table(name).optimize.compact(target_size=_FILE_BYTES))
     return True
 
 
 def restore(name: str, to_version: int) -> int:
-    """Bring the content of an older version back as a new version."""
+    """Bring the content of an older version back as a new version. Doing it again ends at the same content."""
     table = open_table(name)
     if table.version() != to_version:
+        kill.storage("before", name)
         table.restore(to_version)
+        kill.storage("after", name)
     return version(name)
 
 
 def drop(name: str) -> None:
-    """Remove a table that was created by a batch which failed. Nothing else may call it."""
+    """Remove a table that was created by a batch which failed. Nothing else may call it.
+
+    Its log goes first: half a removal is no table. What was read of it is forgotten, since its versions start anew.
+    """
+    kill.storage("before", name)
+    shutil.rmtree(path(name) / "_delta_log", ignore_errors=True)
     shutil.rmtree(path(name), ignore_errors=True)
+    _scan.cache_clear()
+    _columns.cache_clear()
+    kill.storage("after", name)
 
 
 def _quote(text: str) -> str:
