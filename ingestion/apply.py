@@ -211,7 +211,7 @@ def apply(plan: Plan) -> dict[str, int]:
             ledger.undo(batch, reason=type(error).__name__)
             raise
         kill.point("ingest.written")
-        total = ledger.commit(batch, plan.lines)
+        total = ledger.commit(batch, plan.lines, plan.announced)
     else:
         total = plan.totals()
     kill.point("ingest.committed")

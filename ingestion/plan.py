@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lake.contracts import TableContract, table_contract
-from lake.ledger import Line
+from lake.ledger import Announced, Line
 from lake.settings import settings
 
 _NAME = "plan.json"
@@ -65,6 +65,7 @@ class Plan:
     places: dict[str, str] = field(default_factory=dict)
     reject_tables: list[str] = field(default_factory=list)
     unmapped: bool = False
+    announced: list[Announced] = field(default_factory=list)
 
     def writes(self) -> list[str]:
         """Delta tables that applying the plan writes and that go back when the batch is undone."""
@@ -121,6 +122,7 @@ def load(directory: Path) -> Plan | None:
     node["received_at"] = datetime.fromisoformat(node["received_at"])
     node["tables"] = [TablePlan(**t) for t in node["tables"]]
     node["lines"] = [Line(**line) for line in node["lines"]]
+    node["announced"] = [Announced(**a) for a in node.get("announced", [])]
     return Plan(**node)
 
 

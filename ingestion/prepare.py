@@ -17,10 +17,10 @@ from ingestion.conform import quoted
 from ingestion.landing import Hashed, Known
 from ingestion.plan import Plan, TablePlan
 from ingestion.readers.base import LandedFile
-from ingestion.stage import Stage, scan
+from ingestion.stage import Announcement, Stage, scan
 from lake import kill, ledger
 from lake.contracts import FeedContract, table_contract
-from lake.ledger import Line
+from lake.ledger import Announced, Line
 from lake.settings import settings
 
 
@@ -83,6 +83,9 @@ class Reading:
         finally:
             self.close()
         made.notices = stage.notices
+        made.announced = [
+            told(self.stage.files[a.file_no].source_file, a, got) for a, got in stage.compared()
+        ]
         made.places = next(iter(stage.own_places.values()), {})
         made.lines = _merged(made.lines + _redelivered(self.known))
         made.files = ledger_files(self.contract.feed, self.landed, self.known, set(stage.own_places))
@@ -187,6 +190,12 @@ def _merged(lines: list[Line]) -> list[Line]:
         for i, n in enumerate((line.received, line.loaded, line.duplicate, line.quarantined)):
             counts[i] += n
     return [Line(*key, *counts) for key, counts in sorted(sums.items())]
+
+
+def told(source_file: str, announcement: Announcement, received: int) -> Announced:
+    """A row of the ledger's announcements."""
+    a = announcement
+    return Announced(source_file, a.table or "", a.what[:64], a.count, received)
 
 
 def ledger_files(

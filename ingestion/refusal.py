@@ -6,7 +6,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
-from ingestion.prepare import Reading, ledger_files
+from ingestion.prepare import Reading, ledger_files, told
 from ingestion.stage import Announcement
 from lake import ledger, work
 
@@ -30,6 +30,11 @@ def refuse(reading: Reading, unkept: dict[int, tuple[Announcement, int]]) -> lis
             contract_version=reading.contract.version,
             reason=f"E240 {announced.what}: announced {announced.count}, received {received}",
             files=[{k: row[k] for k in kept}],
+            announced=[
+                told(file.source_file, a, got)
+                for a, got in reading.stage.compared()
+                if a.file_no == file.number
+            ],
         )
         counts = {"what": announced.what, "announced": announced.count, "received": received}
         work.ask(

@@ -98,15 +98,17 @@ class Stage:
 
     def unkept(self) -> dict[int, tuple[Announcement, int]]:
         """Files that do not hold what their source announced: file number -> (announcement, received)."""
+        return {a.file_no: (a, got) for a, got in self.compared() if got != a.count}
+
+    def compared(self) -> list[tuple[Announcement, int]]:
+        """Every announcement with the number of records received."""
         whole: Counter[int] = Counter()
         for (number, _), count in self.received.items():
             whole[number] += count
-        found = {}
-        for a in self.announced:
-            got = whole[a.file_no] if a.table is None else self.received[a.file_no, a.table]
-            if got != a.count:
-                found[a.file_no] = (a, got)
-        return found
+        return [
+            (a, whole[a.file_no] if a.table is None else self.received[a.file_no, a.table])
+            for a in self.announced
+        ]
 
     def notice(self, file: LandedFile, code: str, *, sheet: str | None = None, **context: Any) -> None:
         found = {

@@ -26,9 +26,11 @@ def status(as_of: date) -> list[dict[str, Any]]:
     Returns:
         feed, feed_zh, org_code, last_delivery_on, last_received_at (UTC), lag_hours (from the end of the last
         delivered day to the end of ``as_of``), grace_hours, is_silent, delivered_days and expected_days (of the last
-        four weeks, from the first delivery on), completeness_pct, files, received, loaded, duplicate, quarantined.
+        four weeks, from the first delivery on), completeness_pct, files, received, loaded, duplicate, quarantined,
+        announced_files (whose sources say how many records they hold: all of them hold it), refused_files (that do not).
     """
     known = contracts()
+    told = ledger.announced_by_source(as_of)
     groups: dict[tuple[str, str], list[Any]] = {}
     for row in ledger.deliveries(as_of):
         groups.setdefault((row.feed, row.org_code), []).append(row)
@@ -54,6 +56,7 @@ def status(as_of: date) -> list[dict[str, Any]]:
                 "expected_days": expected,
                 "completeness_pct": round(100 * delivered / expected, 1),
                 **sums,
+                **told.get((feed, org), {"announced_files": 0, "refused_files": 0}),
             }
         )
     return found

@@ -42,6 +42,17 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Announced:
+    """A source's own count of what one file holds (``table_name`` empty: all of it), and what was received."""
+
+    source_file: str
+    table_name: str
+    what: str
+    announced: int
+    received: int
+
+
+@dataclass(frozen=True)
 class Batch:
     """One delivery of a feed; ``pinned`` maps each table it writes to the version before (-1: none yet)."""
 
@@ -132,6 +143,7 @@ def fail(
     contract_version: str,
     reason: str,
     files: Iterable[Mapping[str, Any]],
+    announced: Iterable[Announced] = (),
 ) -> None:
     """Record a delivery that is refused as a whole: a batch with its files, without a line, visible nowhere."""
     now = datetime.now(UTC)
@@ -153,6 +165,7 @@ def fail(
         connection.execute(
             insert(ops.landing_file), [dict(f) | {"batch_id": batch_id, "received_at": now} for f in files]
         )
+        _keep_announced(connection, batch_id, announced)
     _log.error("batch_failed", batch_id=batch_id, feed=feed, data_date=data_date, reason=reason)
 
 
@@ -235,7 +248,45 @@ def set_visible(connection: Connection, name: str, at: int, batch_id: str | None
         connection.execute(insert(ops.visible_version).values(table_name=name, version=at, batch_id=batch_id))
 
 
-def commit(batch: Batch, lines: Iterable[Line]) -> dict[str, int]:
+def _keep_announced(connection: Connection, batch_id: str, announced: Iterable[Announced]) -> None:
+    rows = [{"batch_id": batch_id, "seq": n} | a.__dict__ for n, a in enumerate(announced)]
+    connection.execute(delete(ops.announcement).where(ops.announcement.c.batch_id == batch_id))
+    if rows:
+        connection.execute(insert(ops.announcement), rows)
+
+
+def announced(batch_id: str) -> list[Announced]:
+    """What the sources of a batch announced, in the order of its files."""
+    t = ops.announcement.c
+    query = select(t.source_file, t.table_name, t.what, t.announced, t.received).where(t.batch_id == batch_id)
+    with ops.engine().begin() as connection:
+        return [Announced(*row) for row in connection.execute(query.order_by(t.seq))]
+
+
+def announced_by_source(until: date) -> dict[tuple[str, str], dict[str, int]]:
+    """Per feed and delivering institution: ``announced_files`` (whose sources say what they hold; in), ``refused_files``
+    (that did not hold it, and are not in)."""
+    told, head, landed = ops.announcement.c, ops.batch.c, ops.landing_file.c
+    of_file = (landed.batch_id == told.batch_id) & (landed.path == told.source_file)
+    query = (
+        select(
+            head.feed, landed.org_code, head.state, func.count(func.distinct(landed.sha256)).label("files")
+        )
+        .select_from(
+            ops.announcement.join(ops.batch, head.batch_id == told.batch_id).join(ops.landing_file, of_file)
+        )
+        .where(head.state.in_(("committed", "failed")), head.data_date <= until)
+        .group_by(head.feed, landed.org_code, head.state)
+    )
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    with ops.engine().begin() as connection:
+        for row in connection.execute(query):
+            counts = found.setdefault((row.feed, row.org_code), {"announced_files": 0, "refused_files": 0})
+            counts["announced_files" if row.state == "committed" else "refused_files"] = int(row.files)
+    return found
+
+
+def commit(batch: Batch, lines: Iterable[Line], announced: Iterable[Announced] = ()) -> dict[str, int]:
     """Check every line and make the batch visible, in one SQL transaction. Returns its totals.
 
     Raises:
@@ -256,6 +307,7 @@ def commit(batch: Batch, lines: Iterable[Line]) -> dict[str, int]:
             connection.execute(
                 insert(ops.ledger_line), [{"batch_id": batch.batch_id} | line.__dict__ for line in kept]
             )
+        _keep_announced(connection, batch.batch_id, announced)
         for name, at in written.items():
             set_visible(connection, name, at, batch.batch_id)
         connection.execute(

@@ -4,7 +4,9 @@ SQLAlchemy URL of a PostgreSQL. The tables are made on first use; their history 
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
+import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,9 @@ from sqlalchemy.engine import Connection, make_url
 from lake.settings import settings
 
 metadata = MetaData()
+
+#: Seconds that a writer of SQLite waits for another one.
+_PATIENCE = 60
 
 #: One delivery of a feed. ``state``: open -> committed | failed | undone.
 batch = Table(
@@ -75,6 +80,20 @@ landing_file = Table(
     Column("received_at", DateTime(timezone=True), nullable=False),
 )
 
+#: What sources announced (a batch trailer, a manifest, an archive's answer) and what came of it, one row each.
+announcement = Table(
+    "announcement",
+    metadata,
+    Column("batch_id", String(64), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("source_file", String(400), nullable=False),
+    Column("table_name", String(64), nullable=False),  # empty: of everything in the file
+    Column("what", String(64), nullable=False),
+    # -1: what cannot be held against a count (another sha256)
+    Column("announced", BigInteger, nullable=False),
+    Column("received", BigInteger, nullable=False),
+)
+
 #: The version of each table that readers may see.
 visible_version = Table(
     "visible_version",
@@ -109,6 +128,83 @@ work_request = Table(
     Column("requested_at", DateTime(timezone=True), nullable=False),
     Column("origin", String(64), nullable=False),
     Column("taken_at", DateTime(timezone=True), index=True),
+)
+
+#: What people answered to a request: one row each time its item moved by a person's command. ``worklist`` writes it in
+#: the item's own transaction, and the room that asked reads it.
+work_answer = Table(
+    "work_answer",
+    metadata,
+    Column("request_key", String(200), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("kind", String(64), nullable=False, index=True),
+    Column("action", String(64), nullable=False),
+    Column("to_state", String(64), nullable=False),
+    Column("actor", String(100), nullable=False),
+    Column("reason", Text),
+    Column("data", Text, nullable=False),  # JSON: the fields given with the command
+    Column("answered_at", DateTime(timezone=True), nullable=False),
+)
+
+#: People's decisions on two registrations, for ever: a later one on the same two withdraws the earlier.
+match_decision = Table(
+    "match_decision",
+    metadata,
+    Column("decision_id", String(200), primary_key=True),
+    Column("source_system_l", String(32), nullable=False),
+    Column("org_code_l", String(32), nullable=False),
+    Column("identifier_value_l", String(64), nullable=False),
+    Column("source_system_r", String(32), nullable=False),
+    Column("org_code_r", String(32), nullable=False),
+    Column("identifier_value_r", String(64), nullable=False),
+    Column("decision", String(16), nullable=False),  # must_link | cannot_link | unsure
+    Column("reason", Text, nullable=False),
+    Column("origin", String(16), nullable=False),  # review | merge | unmerge | steward
+    Column("origin_key", String(200), nullable=False),  # the review's request_key, or the change_id
+    Column("evidence_sha256", String(64)),
+    Column("decided_by", String(100), nullable=False),
+    Column("second_by", String(100)),
+    Column("decided_at", DateTime(timezone=True), nullable=False),
+    Column("withdrawn_by", String(100)),
+    Column("withdrawn_at", DateTime(timezone=True)),
+)
+
+#: Changes of the registry that people made online, applied at once there; the next run takes them into the lake.
+registry_change = Table(
+    "registry_change",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("change_id", String(64), nullable=False, unique=True),
+    Column("kind", String(16), nullable=False),  # merge | unmerge
+    Column("empi_id", String(32), nullable=False),  # who stays, or is given back its records
+    Column("other_empi_id", String(32), nullable=False),  # who is retired, or comes back
+    Column("undoes", String(64)),  # change_id or event_id of the merge that an unmerge undoes
+    Column(
+        "before", Text, nullable=False
+    ),  # JSON {empi_id: [[source_system, org_code, identifier_value], ...]}
+    Column("after", Text, nullable=False),  # the same shape
+    Column("reason", Text, nullable=False),
+    Column("actor", String(100), nullable=False),
+    Column("second_actor", String(100)),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    Column("run_id", String(64)),  # the run that took it into the lake
+)
+
+#: A run whose merges or splits exceed the limit waits here for a person.
+link_approval = Table(
+    "link_approval",
+    metadata,
+    Column("approval_id", String(64), primary_key=True),
+    Column("run_id", String(64), nullable=False),
+    Column("data_date", Date, nullable=False),
+    Column("diff_sha256", String(64), nullable=False),
+    Column("state", String(16), nullable=False),  # asked | approved | refused
+    Column("summary", Text, nullable=False),  # JSON: counts and limits
+    Column("diff_path", String(400), nullable=False),
+    Column("asked_at", DateTime(timezone=True), nullable=False),
+    Column("decided_by", String(100)),
+    Column("decided_at", DateTime(timezone=True)),
+    Column("reason", Text),
 )
 
 #: What a backfill request wants, one line a feed and date: planned -> running -> done | failed | missing.
@@ -181,6 +277,20 @@ audit_entry = Table(
 )
 
 
+def _to_wal(connection: Any) -> None:
+    """Set write-ahead mode. Of processes that open a new database at once all but one are refused for a moment, and
+    SQLite does not wait for that lock by itself."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+
+
 def connect(url: str) -> Engine:
     """An engine with our transactions, and nothing made in its database yet."""
     parsed = make_url(url)
@@ -188,7 +298,7 @@ def connect(url: str) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         settings().folder()
         Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        options["connect_args"] = {"timeout": 60}
+        options["connect_args"] = {"timeout": _PATIENCE}
     else:
         options["pool_pre_ping"] = True
     made = create_engine(url, **options)
@@ -197,9 +307,9 @@ def connect(url: str) -> Engine:
         @event.listens_for(made, "connect")
         def _pragmas(connection: Any, _record: Any) -> None:
             connection.isolation_level = None  # transactions are ours: BEGIN IMMEDIATE below
-            connection.execute("PRAGMA journal_mode=WAL")
+            _to_wal(connection)
             connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA busy_timeout=60000")
+            connection.execute(f"PRAGMA busy_timeout={_PATIENCE * 1000}")
 
         @event.listens_for(made, "begin")
         def _begin(connection: Any) -> None:

@@ -144,13 +144,19 @@ def _is_conflict(error: Exception) -> bool:
     return not isinstance(error, OSError) and any(w in text for w in ("concurrent", "commit", "transaction"))
 
 
-def _storing(name: str, txn: Txn | None, write: Callable[[], Any], *, again: bool = True) -> None:
+def _storing(
+    name: str, txn: Txn | None, write: Callable[[], Any], *, whole: bool = True, repeats: bool = False
+) -> None:
     """One write to storage, tried again where storage failed or another writer came first.
 
     An error does not say that nothing landed (an answer may be lost on its way), so each one is first held against
-    the table: a write that is found there by its transaction is done. Without a transaction nobody could tell, and a
-    storage error is the caller's. Nor is a write tried again whose rows come from a reader that is used up (``again``
-    false): it would put in nothing and call that done.
+    the table: a write that is found there by its transaction is done.
+
+    Args:
+        whole: its rows are at hand. Those of a reader are used up by the first attempt: a second one would put in
+            nothing and call that done.
+        repeats: doing it twice ends where doing it once does. Without this and without a transaction nobody could tell
+            whether it landed, and a storage error is the caller's.
 
     Raises:
         MedlakeError: E108, others came first too often.
@@ -169,12 +175,12 @@ def _storing(name: str, txn: Txn | None, write: Callable[[], Any], *, again: boo
                 raise
             if done(name, txn):
                 return
-            if not conflict and (txn is None or not again or attempt + 1 >= _STORAGE_ATTEMPTS):
-                raise
-            if not again:
+            last = not whole or attempt + 1 >= (_ATTEMPTS if conflict else _STORAGE_ATTEMPTS)
+            if conflict and last:
                 raise MedlakeError("E108", table=name) from error
+            if not conflict and (last or (txn is None and not repeats)):
+                raise
             time.sleep((0.05 if conflict else 0.02) * 2**attempt * (0.5 + random.random()))
-    raise MedlakeError("E108", table=name)
 
 
 def append(name: str, data: Data, *, txn: Txn | None = None, partition_by: list[str] | None = None) -> int:
@@ -194,7 +200,7 @@ def append(name: str, data: Data, *, txn: Txn | None = None, partition_by: list[
                 commit_properties=_commit(txn),
             )
 
-        _storing(name, txn, write, again=not isinstance(data, pa.RecordBatchReader))
+        _storing(name, txn, write, whole=not isinstance(data, pa.RecordBatchReader))
     return version(name)
 
 
@@ -212,7 +218,7 @@ def overwrite(name: str, data: Data, *, txn: Txn | None = None) -> int:
                 commit_properties=_commit(txn),
             )
 
-        _storing(name, txn, write, again=not isinstance(data, pa.RecordBatchReader))
+        _storing(name, txn, write, whole=not isinstance(data, pa.RecordBatchReader), repeats=True)
     return version(name)
 
 
@@ -234,7 +240,7 @@ def merge(
     predicate = " AND ".join(f't."{k}" = s."{k}"' for k in key)
     for chunk, last in _chunks(data):
         # only the last one carries the transaction: a merge that was killed runs again from the first, to the same end
-        _storing(name, txn, _merging(name, chunk, predicate, newer, txn if last else None), again=True)
+        _storing(name, txn, _merging(name, chunk, predicate, newer, txn if last else None), repeats=True)
     return version(name)
 
 
@@ -280,17 +286,14 @@ def compact(name: str) -> bool:
     small = sum(int(f.get("size_bytes") or 0) < _SMALL_BYTES for f in files(name))
     if small <= _MANY_FILES:
         return False
-    _storing(name, None, lambda: open_table(name).optimize.compact(target_size=_FILE_BYTES))
+    _storing(name, None, lambda: open_table(name).optimize.compact(target_size=_FILE_BYTES), repeats=True)
     return True
 
 
 def restore(name: str, to_version: int) -> int:
     """Bring the content of an older version back as a new version. Doing it again ends at the same content."""
-    table = open_table(name)
-    if table.version() != to_version:
-        kill.storage("before", name)
-        table.restore(to_version)
-        kill.storage("after", name)
+    if version(name) != to_version:
+        _storing(name, None, lambda: open_table(name).restore(to_version), repeats=True)
     return version(name)
 
 
@@ -299,12 +302,14 @@ def drop(name: str) -> None:
 
     Its log goes first: half a removal is no table. What was read of it is forgotten, since its versions start anew.
     """
-    kill.storage("before", name)
-    shutil.rmtree(path(name) / "_delta_log", ignore_errors=True)
-    shutil.rmtree(path(name), ignore_errors=True)
-    _scan.cache_clear()
-    _columns.cache_clear()
-    kill.storage("after", name)
+
+    def remove() -> None:
+        shutil.rmtree(path(name) / "_delta_log", ignore_errors=True)
+        shutil.rmtree(path(name), ignore_errors=True)
+        _scan.cache_clear()
+        _columns.cache_clear()
+
+    _storing(name, None, remove, repeats=True)
 
 
 def _quote(text: str) -> str:

@@ -98,6 +98,7 @@ def status(as_of: AsOf = None, json: Json = False) -> None:
                 "收到 received": r["received"],
                 "重复": r["duplicate"],
                 "隔离 quarantined": r["quarantined"],
+                "不符 refused": r["refused_files"],
             }
             for r in rows
         ]

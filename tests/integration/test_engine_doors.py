@@ -122,6 +122,13 @@ def test_a_file_that_is_not_what_was_announced_fails_alone(lake_home: Path) -> N
     assert len(done["failed_batches"]) == 1
     assert "E240" in [n.split()[0] for n in done["notices"]]
     assert _current("patient", "patient_local_id") == [("P1",)]
+    (taken,) = ledger.announced(str(done["batch_id"]))
+    assert (taken.what, taken.announced, taken.received) == ("manifest", 1, 1)
+    (refused,) = ledger.announced(done["failed_batches"][0])
+    assert (refused.table_name, refused.announced, refused.received) == ("patient", 2, 1)
+    assert [(r["org_code"], r["announced_files"], r["refused_files"]) for r in ingestion.status(DAY)] == [
+        ("H101", 1, 0)
+    ]
     (request,) = _requests("quarantined_batch")
     assert request["org_code"] == "C201"
     again = ingestion.ingest_feed("his", DAY)  # the same, once more: told again, done once
@@ -129,6 +136,10 @@ def test_a_file_that_is_not_what_was_announced_fails_alone(lake_home: Path) -> N
     bad.write_bytes(patient_csv("P2,李,2,,2026-11-18 08:00:00", "P3,张,1,,2026-11-18 08:00:00"))
     mended = ingestion.ingest_feed("his", DAY)
     assert (mended["received"], mended["loaded"]) == (3, 3)
+    assert [(r["org_code"], r["announced_files"], r["refused_files"]) for r in ingestion.status(DAY)] == [
+        ("C201", 1, 1),
+        ("H101", 1, 0),
+    ]
 
 
 def test_another_content_than_the_announced_sha256_fails(lake_home: Path) -> None:
