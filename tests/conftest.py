@@ -94,6 +94,16 @@ def closed_demo(running_demo: Demo) -> Demo:
     return Demo(running_demo.home, running_demo.env, report)
 
 
+#: Who uses one of these shares the one running demo, and so one worker.
+_DEMO = {"running_demo", "closed_demo"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs the closed gate comes last, so that nobody else meets the demo in that state."""
+    """Two workers run the tests: a file stays with one of them, and so does whatever needs the running demo.
+
+    What needs the closed gate comes last of those, so that nobody else meets the demo in that state.
+    """
     items.sort(key=lambda item: "closed_demo" in getattr(item, "fixturenames", ()))
+    for item in items:
+        with_demo = _DEMO & set(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group("demo" if with_demo else str(item.path)))

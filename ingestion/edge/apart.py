@@ -25,6 +25,21 @@ from lake.work import Request
 LOOK_BACK = timedelta(days=30)
 
 
+#: Table of the registers -> the system whose record a row is, as identity linking names it.
+_SYSTEMS = {"patient": "his", "ph_archive": "public_health"}
+
+
+def _key(place: str, side: str) -> dict[str, str]:
+    """The key of a record, which an answer to the review is about, from its place ``table/org|local id``."""
+    table, _, rest = place.partition("/")
+    org, _, value = rest.partition("|")
+    return {
+        f"source_system_{side}": _SYSTEMS[table],
+        f"org_code_{side}": org,
+        f"identifier_value_{side}": value,
+    }
+
+
 def flag(data_date: date) -> dict[str, Any]:
     """Ask for identity review of every pair registered while apart. Returns absences, pairs, and how many were new."""
     margin = timedelta(hours=parameter("apart_margin_hours", data_date))
@@ -57,6 +72,7 @@ def flag(data_date: date) -> dict[str, Any]:
     for one, other, org, same_id, at in pairs:  # one request a pair of people
         mark = token("edge_twin", f"{one}|{other}")
         payload = {"records": [one, other], "same_id_no": same_id, "reason_zh": "断网期间在两处登记"}
+        payload |= _key(one, "l") | _key(other, "r")
         asked.append(
             Request(f"edge_twin|{mark}", "empi_review", org, "warn", f"edge_twin/{mark}", at, "edge", payload)
         )

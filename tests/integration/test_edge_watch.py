@@ -105,22 +105,22 @@ def test_persons_registered_twice_while_apart(authority: pki.Authority) -> None:
     silver(
         "ph_archive",
         [
-            archive("A1", "C201S01", 1, id_no="429701195803121239"),
-            archive("B1", "C202", 2, id_no=" 429701195803121239", name="王晓明"),  # the same number
-            archive("B2", "C203", 1, id_no=None),  # the same name, birth date, sex
-            archive("A2", "C201", 2, id_no="429701199001010000", name="李丽"),  # nobody else
-            archive("B3", "C202", 30, id_no="429701195803121239"),  # long after
-            archive("A3", "C201", -200, id_no="429701196001011111", name="赵"),
-            archive("B4", "C202", 1, id_no="429701196001011111", name="赵"),  # A3 was known before
-            archive("B5", "C203", 1, id_no="1", name="无"),
-            archive("A5", "C201", 1, id_no="1", name="名", birth_date=None),  # no usable number
+            archive("A-1", "C201S01", 1, id_no="429701195803121239"),
+            archive("B-1", "C202", 2, id_no=" 429701195803121239", name="王晓明"),  # the same number
+            archive("B-2", "C203", 1, id_no=None),  # the same name, birth date, sex
+            archive("A-2", "C201", 2, id_no="429701199001010000", name="李丽"),  # nobody else
+            archive("B-3", "C202", 30, id_no="429701195803121239"),  # long after
+            archive("A-3", "C201", -200, id_no="429701196001011111", name="赵"),
+            archive("B-4", "C202", 1, id_no="429701196001011111", name="赵"),  # A3 was known before
+            archive("B-5", "C203", 1, id_no="1", name="无"),
+            archive("A-5", "C201", 1, id_no="1", name="名", birth_date=None),  # no usable number
         ],
     )
     silver(
         "patient",
         [
             {
-                "patient_local_id": "P7",
+                "patient_local_id": "P-7",
                 "org_code": "H001",
                 "name": "李丽",
                 "id_no": "429701199001010000",
@@ -132,16 +132,23 @@ def test_persons_registered_twice_while_apart(authority: pki.Authority) -> None:
     assert found == {"absences": 1, "pairs": 3, "new": 3}
     records = {tuple(json.loads(r.payload)["records"]): json.loads(r.payload)["same_id_no"] for r in asked()}
     assert records == {
-        ("ph_archive/C201S01|A1", "ph_archive/C202|B1"): True,
-        ("ph_archive/C201S01|A1", "ph_archive/C203|B2"): False,
-        ("patient/H001|P7", "ph_archive/C201|A2"): True,
+        ("ph_archive/C201S01|A-1", "ph_archive/C202|B-1"): True,
+        ("ph_archive/C201S01|A-1", "ph_archive/C203|B-2"): False,
+        ("patient/H001|P-7", "ph_archive/C201|A-2"): True,
     }
+    payloads = [json.loads(r.payload) for r in asked()]
+    sides = [
+        tuple(p[f"{c}_{s}"] for c in ("source_system", "org_code", "identifier_value"))
+        for p in payloads
+        for s in "lr"
+    ]
+    assert ("his", "H001", "P-7") in sides and ("public_health", "C201S01", "A-1") in sides
     for request in asked():
         assert request.kind == "empi_review" and request.occurred_at.replace(tzinfo=UTC) >= AT - timedelta(
             days=1
         )
         told = request.subject + request.request_key
-        assert not any(s in told for s in ("A1", "A2", "P7", "王小明", "429701195803121239"))
+        assert not any(s in told for s in ("A-1", "A-2", "P-7", "王小明", "429701195803121239"))
     assert apart.flag(date(2026, 11, 22))["new"] == 0
     assert apart.flag(date(2027, 2, 1))["absences"] == 0
 
