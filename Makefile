@@ -12,7 +12,7 @@ export MEDLAKE_DEMO_RESIDENTS := $(or $(DEMO_RESIDENTS),$(MEDLAKE_DEMO_RESIDENTS
 export MEDLAKE_DEMO_DAYS := $(or $(DEMO_DAYS),$(MEDLAKE_DEMO_DAYS),3)
 export MEDLAKE_DEMO_HISTORY_YEARS := $(or $(DEMO_HISTORY_YEARS),$(MEDLAKE_DEMO_HISTORY_YEARS),3)
 
-.PHONY: help setup setup-platform setup-dashboards demo demo-gate stop clean test test-unit test-deps check format bench-simulate bench-ingest bench-mllp bench-edge bench-empi benchmarks
+.PHONY: help setup setup-platform setup-dashboards demo demo-gate stop clean test test-unit test-deps check format bench-simulate bench-ingest bench-mllp bench-edge bench-empi bench-robustness benchmarks
 
 help: ## what can be done here
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -71,7 +71,9 @@ bench-mllp: setup-platform ## HL7 v2 over MLLP at full speed, and the fast lane 
 	@$(PY) -m bench.mllp
 bench-edge: setup-platform ## 23 nodes, 72 hours without network, catch-up to silver (BENCH_RECORDS)
 	@$(PY) -m bench.edge
-bench-empi: setup-platform ## linkage at 100,000 residents, against the truth
+bench-empi: setup-platform ## six million residents: link, a day's arrivals, re-run, match service, against the truth (BENCH_RESIDENTS)
 	@$(PY) -m bench.empi
+bench-robustness: setup-platform ## linkage under other error rates, beside stock Splink and recordlinkage (BENCH_RESIDENTS)
+	@$(PY) -m bench.robustness
 benchmarks: setup-platform ## run all of them and write docs/benchmarks.md
 	@$(PY) -m bench.report

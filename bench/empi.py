@@ -1,69 +1,29 @@
 """``make bench-empi``: link the registrations of a simulated city and measure how right and how fast.
 
-The city is made in a process of its own, so that memory is that of linking. Reading the register tables from
-Delta and writing persons, crosswalk and events is part of the time, and so are the imports.
+Four acts on one city: all records linked at once; a day's new registrations against the full index; the rest of
+the held-back records and a full run again (do ids stay?); the online service asked by four clients. Reading the
+registers from Delta and writing persons, crosswalk and events is part of the times, and so are the imports.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import sys
 import tempfile
-from datetime import date
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from bench import empi_city
 from bench.harness import Measure, measured, report, say
 
-RESIDENTS = 100_000
+RESIDENTS = 6_000_000
 SEED = 20261122
-DAY = date(2026, 11, 20)
-
-
-def use_home(home: str) -> None:
-    """Point this process at a scratch lake."""
-    os.environ["MEDLAKE_HOME"] = home
-    from lake.settings import settings
-
-    settings.cache_clear()
-
-
-def prepare(home: str, residents: int, seed: int) -> None:
-    """Make a city and put its registrations where ingestion would, with the columns of each table's contract."""
-    use_home(home)
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from lake import ledger, ops, tables
-    from lake.contracts import table_contract
-    from lake.truth import truth_dir
-    from simulator.people import make_city
-
-    city = make_city(residents=residents, seed=seed)
-    registrations = city.delivered(None, city.as_of)
-    # system -> table, and what its own columns are called in the simulator
-    systems = {
-        "his": ("patient", {"patient_local_id": "local_id"}),
-        "public_health": ("ph_archive", {"archive_id": "local_id"}),
-        "lis": (
-            "lab_report",
-            {"patient_local_id": "local_id", "report_id": "local_id", "requesting_org_code": "org_code"},
-        ),
-        "pacs": ("imaging_instance", {"patient_local_id": "local_id", "sop_instance_uid": "local_id"}),
-    }
-    for system, (name, renamed) in systems.items():
-        rows = registrations.filter(pc.equal(registrations["source_system"], system))
-        given = {c: rows[c] for c in rows.column_names} | {c: rows[of] for c, of in renamed.items()}
-        schema = table_contract(name).silver_schema()
-        columns = [
-            given[f.name].cast(f.type) if f.name in given else pa.nulls(rows.num_rows, f.type) for f in schema
-        ]
-        tables.overwrite(f"silver/{name}", pa.table(columns, schema=schema))
-        with ops.engine().begin() as connection:
-            ledger.set_visible(connection, f"silver/{name}", tables.version(f"silver/{name}"), None)
-    city.write_truth(truth_dir())
+#: A day's new registrations.
+NEW_RECORDS = 10_000
+#: Memory of one DuckDB connection here; the process has more of its own, and must stay below 10 GB.
+DUCKDB_MEMORY = "6500MB"
 
 
 def floor() -> Measure:
@@ -84,36 +44,97 @@ def floor() -> Measure:
     return least
 
 
+def _scan(name: str) -> str:
+    from lake import ledger, tables
+
+    return tables.scan_sql(name, ledger.visible("silver/")[name])
+
+
+def _ids_unchanged(before: str) -> float:
+    from empi import registry
+    from lake import duck
+
+    connection = duck.connect()
+    try:
+        return round(registry.ids_unchanged(connection, before, _scan("silver/person_identifier")), 6)
+    finally:
+        connection.close()
+
+
 def main(residents: int = RESIDENTS, seed: int = SEED) -> dict[str, Any]:
     """Measure; prints one JSON object as its last line."""
+    os.environ.setdefault("MEDLAKE_DUCKDB_MEMORY", DUCKDB_MEMORY)
     with tempfile.TemporaryDirectory(prefix="medlake-bench-empi-") as folder:
         home = str(Path(folder) / "var")
         say(f"city of {residents:,} residents …")
-        maker = multiprocessing.get_context("spawn").Process(target=prepare, args=(home, residents, seed))
-        maker.start()
-        maker.join()
-        if maker.exitcode:
-            raise SystemExit(maker.exitcode)
-        use_home(home)
-        say("link …")
-        with measured() as ours:
-            import empi
+        empi_city.prepare(home, residents, seed, empi_city.HELD_SHARE)
+        empi_city.use_home(home)
+        return measure(home, residents, seed)
 
-            linked = empi.link(DAY)
-        found = empi.evaluate()
-        say(json.dumps({k: found[k] for k in ("by_source", "by_age")}, ensure_ascii=False, indent=1))
-        kept = (
-            "records",
-            "persons",
-            "precision",
-            "recall",
-            "f1",
-            "exact_clusters",
-            "false_pairs",
-            "missed_pairs",
-        )
-        facts = {k: found[k] for k in kept} | {"residents": residents, "pairs": linked["pairs"]}
-        return report("empi", ours, floor(), floor_is="self-join on id_no", **facts)
+
+def measure(home: str, residents: int, seed: int) -> dict[str, Any]:
+    """The acts, in a scratch lake that holds the city's registrations."""
+    say("1 link everybody …")
+    with measured() as ours:
+        import empi
+
+        linked = empi.link(empi_city.DAY, mode="full")
+    stages = linked["stages"]
+    standardised = round(stages["collect"] + stages["standardise"], 2)
+    say(json.dumps(stages))
+    say("2 against the truth …")
+    found = empi.evaluate()
+    say(json.dumps({k: found[k] for k in ("by_source", "by_age")}, ensure_ascii=False, indent=1))
+    least = floor()
+
+    held = empi_city.held_back(home)
+    share = min(NEW_RECORDS / held, 1.0)
+    say(f"3 {NEW_RECORDS:,} new registrations …")
+    arrived = empi_city.deliver(home, 0, share)
+    with measured() as day:
+        added = empi.link(empi_city.DAY + timedelta(days=1), mode="incremental")
+    say(json.dumps(added["stages"]))
+    before = _scan("silver/person_identifier")
+    say("4 the rest of one percent, and everybody again …")
+    empi_city.deliver(home, share, 1)
+    with measured() as again:
+        empi.link(empi_city.DAY + timedelta(days=2), mode="full")
+    unchanged = _ids_unchanged(before)
+    say("5 four clients ask …")
+    from bench import match
+
+    asked = match.measure(home, residents, seed)
+    kept = (
+        "records",
+        "persons",
+        "precision",
+        "precision_interval",
+        "recall",
+        "recall_interval",
+        "f1",
+        "exact_clusters",
+    )
+    more = ("right_person", "false_pairs", "missed_pairs", "trusted_id_conflicts", "review_pairs")
+    facts = {k: found[k] for k in (*kept, *more)}
+    facts |= {k: found[k] for k in ("precision_after_review", "recall_after_review")}
+    facts |= {
+        "residents": residents,
+        "pairs": linked["pairs"],
+        "seconds_standardise": standardised,
+        "seconds_to_persons": round(ours.seconds - standardised, 2),
+        "stages": stages,
+        "new_records": arrived,
+        "incremental_seconds": day.seconds,
+        "incremental_peak_rss_mb": day.peak_rss_mb,
+        "incremental_stages": added["stages"],
+        "rerun_seconds": again.seconds,
+        "ids_unchanged": unchanged,
+        **asked,
+        "by_source": found["by_source"],
+        "by_age": found["by_age"],
+        "review_bands": found["review_bands"],
+    }
+    return report("empi", ours, least, floor_is="self-join on id_no", **facts)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ Estimated without labels from a city of another seed than the demo's and the ben
 from __future__ import annotations
 
 import json
-import multiprocessing
 import tempfile
 from pathlib import Path
 
-from bench.empi import DAY, prepare, use_home
+from bench.empi_city import DAY, prepare, use_home
 from bench.harness import say
 
 RESIDENTS = 150_000
@@ -21,11 +20,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="medlake-empi-model-") as folder:
         home = str(Path(folder) / "var")
         say(f"city of {RESIDENTS:,} residents, seed {SEED} …")
-        maker = multiprocessing.get_context("spawn").Process(target=prepare, args=(home, RESIDENTS, SEED))
-        maker.start()
-        maker.join()
-        if maker.exitcode:
-            raise SystemExit(maker.exitcode)
+        prepare(home, RESIDENTS, SEED)
         use_home(home)
         import empi
         from empi.model import PACKAGED

@@ -1,4 +1,4 @@
-"""One identity per resident, once every silver table of a date is in."""
+"""One identity per resident, once every silver table of a date is in; then the online registry follows."""
 
 from __future__ import annotations
 
@@ -18,8 +18,18 @@ with DAG(
 
     @task(task_id="link", outlets=[PERSON])
     def link_persons(partition_key: str | None = None) -> dict[str, object]:
-        from empi import link
+        from empi import archives, link
+        from empi.review import ask_after_link
 
-        return link(data_date(partition_key))
+        day = data_date(partition_key)
+        done = link(day) | {"reviews": ask_after_link(day)}
+        archives.propose(day)
+        return done | {"moves": archives.ask(day)}
 
-    link_persons()
+    @task(task_id="index")
+    def index_registry() -> dict[str, object]:
+        from empi import online
+
+        return online.build()
+
+    link_persons() >> index_registry()

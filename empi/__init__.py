@@ -11,24 +11,28 @@ from typing import Any
 __all__ = ["evaluate", "link", "train"]
 
 
-def link(data_date: date) -> dict[str, Any]:
+def link(data_date: date, *, mode: str = "auto") -> dict[str, Any]:
     """Link all registrations visible on a date into persons; the first step of the day's chain.
 
     Opens the run of the date (which pins the tables' versions), writes ``silver/person``,
     ``silver/person_identifier`` and ``silver/person_event`` and records them on the run. Running it again
     with the same input changes nothing.
 
+    Args:
+        mode: ``full`` links all registrations; ``incremental`` only what changed since the last run, with the same
+            persons as result; ``auto`` is incremental where the last run left what that needs (``empi.incremental``).
+
     Returns:
-        counts: ``run_id, data_date, records, persons, pairs, edges, guarded, cut, created, linked, merged,
-        split, seconds``.
+        counts: ``run_id, data_date, mode, reason, records, persons, pairs, edges, guarded, cut, created, linked,
+        merged, split, seconds``; of an incremental run, those from pairs on are of the affected persons.
 
     Raises:
         MedlakeError: E301, no register has been ingested; E302, the model file cannot be used; E303, people's
-            decisions contradict each other.
+            decisions contradict each other; E315, another process is linking; E316, no incremental run is possible.
     """
     from empi.linking import link as _link
 
-    return _link(data_date)
+    return _link(data_date, mode=mode)
 
 
 def train(data_date: date, *, sample_records: int = 1_000_000, seed: int = 1) -> dict[str, Any]:

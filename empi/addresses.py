@@ -29,10 +29,15 @@ MACROS = (
 )
 
 
-def create_region(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make ``region(region_code, town, village)`` from the register of regions, and the address macros."""
+def create_macros(connection: duckdb.DuckDBPyConnection) -> None:
+    """Define the address macros."""
     for macro in MACROS:
         connection.execute(macro)
+
+
+def create_region(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make ``region(region_code, town, village)`` from the register of regions."""
+    create_macros(connection)
     connection.execute(
         f"""CREATE OR REPLACE TABLE region AS
         WITH r AS (SELECT region_code, region_name, level
@@ -82,15 +87,15 @@ def create_address(connection: duckdb.DuckDBPyConnection) -> None:
         split AS (SELECT addr_detail, a, regexp_extract(a, '^[^0-9*]*') AS place FROM text),
         part AS (SELECT addr_detail, a, place,
                         regexp_extract(place, '^(..{1,3}?)(?:街道办事处|街道|镇|乡)(.*)$', ['town', 'rest']) AS p
-                 FROM split)
-        SELECT part.addr_detail,
-               coalesce(nullif(p.town, ''), t.town) AS town,
+                 FROM split),
+        placed AS (SELECT addr_detail, a, place, coalesce(nullif(p.town, ''), t.town) AS town,
+                          CASE WHEN p.town <> '' THEN p.rest ELSE place END AS rest
+                   FROM (SELECT *, CASE WHEN p.town = '' THEN place END AS bare FROM part)
+                   LEFT JOIN (SELECT DISTINCT town FROM region) t ON starts_with(bare, t.town))
+        SELECT addr_detail, town,
                nullif(village_core(regexp_extract(
-                   CASE WHEN starts_with(x.rest, coalesce(nullif(p.town, ''), t.town, '#'))
-                        THEN substr(x.rest, length(coalesce(nullif(p.town, ''), t.town)) + 1) ELSE x.rest END,
+                   CASE WHEN starts_with(rest, coalesce(town, '#')) THEN substr(rest, length(town) + 1) ELSE rest END,
                    '^(.*?(?:社区|村|居委会|$))')), '') AS village,
                addr_house(substr(a, length(place) + 1)) AS house
-        FROM part
-        CROSS JOIN LATERAL (SELECT CASE WHEN p.town <> '' THEN p.rest ELSE place END AS rest) x
-        LEFT JOIN (SELECT DISTINCT town FROM region) t ON nullif(p.town, '') IS NULL AND starts_with(place, t.town)"""
+        FROM placed"""
     )

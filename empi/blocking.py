@@ -13,6 +13,7 @@ from empi.model import BLOCKING
 
 #: A block of n records proposes n(n-1)/2 pairs. No family, village of one name or ward card is larger than this.
 BLOCK_MAX_RECORDS = 200
+_BUCKETS = 1 << 22
 
 
 def _key(column: str, alias: str) -> str:
@@ -35,9 +36,14 @@ def find_crowds(connection: duckdb.DuckDBPyConnection) -> None:
         keys = ", ".join(f"{_key(c, 'l')} AS k{i}" for i, c in enumerate(rule))
         names = ", ".join(f"k{i}" for i in range(len(rule)))
         known = " AND ".join(f"k{i} IS NOT NULL" for i in range(len(rule)))
+        within = f"(SELECT {keys} FROM linkable l)"
+        # a bucket of hashes that is no crowd holds none: only the others' keys are counted one by one
+        buckets = f"""SELECT hash({names}) & {_BUCKETS - 1} AS bucket FROM {within} WHERE {known}
+            GROUP BY bucket HAVING count(*) > {BLOCK_MAX_RECORDS}"""
         connection.execute(
             f"""CREATE OR REPLACE TABLE crowd_{number} AS
-            SELECT {names}, count(*) AS records FROM (SELECT {keys} FROM linkable l) WHERE {known}
+            SELECT {names}, count(*) AS records FROM {within}
+            WHERE {known} AND hash({names}) & {_BUCKETS - 1} IN ({buckets})
             GROUP BY ALL HAVING count(*) > {BLOCK_MAX_RECORDS}"""
         )
         told.append(

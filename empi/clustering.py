@@ -68,7 +68,8 @@ class _Group:
     def may_join(self, other: _Group, decided: bool) -> bool:
         if self.enemies & other.members:
             return False
-        return decided or len(self.ids | other.ids) <= 1
+        # whom people joined in spite of two ids still takes up the other records of either
+        return decided or len(self.ids | other.ids) <= max(1, len(self.ids), len(other.ids))
 
     def take(self, other: _Group) -> None:
         self.members |= other.members
@@ -116,7 +117,8 @@ def constrained_union(
         trusted: number of the trusted id of each record, -1 for none.
         cannot: shape (n, 2), pairs of records that are two persons by decision.
 
-    A pair of ``MUST_LINK_WEIGHT`` joins even two trusted ids, but never both ends of a cannot-link.
+    A pair of ``MUST_LINK_WEIGHT`` joins even two trusted ids, but never both ends of a cannot-link. Any other pair joins
+    none that would have more ids together than one of its sides has.
     """
     label = components(size, left, right)
     bad = _conflicting(label, trusted, cannot)

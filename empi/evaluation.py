@@ -6,15 +6,14 @@ from typing import Any
 
 import duckdb
 
+from empi import measures
 from lake import duck, ledger, tables
 from lake.errors import MedlakeError
 from lake.log import logger
 from lake.truth import truth_dir
 
 _log = logger("empi")
-
-#: Pairs that have at least one record in a group: all pairs less those wholly outside it.
-_PAIRS = "n * (n - 1) / 2 - (n - g) * (n - g - 1) / 2"
+IDENTIFIER, CANDIDATE = "silver/person_identifier", "silver/match_candidate"
 
 _JUDGED = """
 CREATE OR REPLACE TABLE judged AS
@@ -30,41 +29,6 @@ CROSS JOIN LATERAL (SELECT date_diff('year', p.birth_date, (SELECT max(valid_fro
 """
 
 
-def pair_counts(connection: duckdb.DuckDBPyConnection, group: str = "true") -> dict[str, int]:
-    """Pairs in persons, in residents, and in both, with at least one record for which ``group`` holds."""
-
-    def pairs(keys: str) -> int:
-        sql = f"SELECT coalesce(sum({_PAIRS}), 0)::BIGINT FROM (SELECT count(*) AS n, count(*) FILTER ({group}) AS g"
-        return int(connection.execute(f"{sql} FROM judged GROUP BY {keys})").fetchall()[0][0])
-
-    return {"found": pairs("empi_id"), "true": pairs("resident"), "both": pairs("empi_id, resident")}
-
-
-def rates(counts: dict[str, int]) -> dict[str, Any]:
-    """Precision, recall and F1 of pair counts; a rate over nothing is 1."""
-    precision = counts["both"] / counts["found"] if counts["found"] else 1.0
-    recall = counts["both"] / counts["true"] if counts["true"] else 1.0
-    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-    return {
-        "precision": round(precision, 6),
-        "recall": round(recall, 6),
-        "f1": round(f1, 6),
-        "false_pairs": counts["found"] - counts["both"],
-        "missed_pairs": counts["true"] - counts["both"],
-    }
-
-
-def exact_clusters(connection: duckdb.DuckDBPyConnection) -> float:
-    """Share of residents whose records are one person, whole and alone."""
-    row = connection.execute(
-        """WITH cell AS (SELECT empi_id, resident, count(*) AS n FROM judged GROUP BY ALL),
-        whole AS (SELECT resident FROM cell
-                  QUALIFY count(*) OVER (PARTITION BY resident) = 1 AND count(*) OVER (PARTITION BY empi_id) = 1)
-        SELECT (SELECT count(*) FROM whole), (SELECT count(DISTINCT resident) FROM judged)"""
-    ).fetchall()[0]
-    return round(row[0] / row[1], 6) if row[1] else 1.0
-
-
 def judge(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """All measures, from tables ``identifier`` (open ``MR`` rows), ``person`` and ``truth``."""
     connection.execute(_JUDGED)
@@ -74,15 +38,25 @@ def judge(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     result: dict[str, Any] = {
         "records": int(records),
         "persons": int(persons),
-        **rates(pair_counts(connection)),
+        **measures.rates(connection),
+        "exact_clusters": measures.exact_clusters(connection),
+        "right_person": measures.right_person(connection),
     }
-    result["exact_clusters"] = exact_clusters(connection)
     for name, column in (("by_source", "source_system"), ("by_age", "age_group")):
         groups = [
             r[0] for r in connection.execute(f"SELECT DISTINCT {column} FROM judged ORDER BY 1").fetchall()
         ]
-        result[name] = {g: rates(pair_counts(connection, f"{column} = '{g}'")) for g in groups}
+        result[name] = {g: measures.rates(connection, f"{column} = '{g}'") for g in groups}
     return result
+
+
+_CANDIDATE = """
+CREATE OR REPLACE TABLE candidate AS
+SELECT c.empi_id_l, c.empi_id_r, c.match_weight, c.guard, l.resident_id IS NOT NULL AND l.resident_id = r.resident_id AS is_same
+FROM match_candidate c
+JOIN truth l ON (l.source_system, l.org_code, l.local_id) = (c.source_system_l, c.org_code_l, c.identifier_value_l)
+JOIN truth r ON (r.source_system, r.org_code, r.local_id) = (c.source_system_r, c.org_code_r, c.identifier_value_r)
+"""
 
 
 def evaluate() -> dict[str, Any]:
@@ -95,7 +69,8 @@ def evaluate() -> dict[str, Any]:
     try:
         connection.execute(f"CREATE VIEW truth AS SELECT * FROM read_parquet('{truth}')")
         for view, name, where in (
-            ("identifier", "silver/person_identifier", "identifier_type = 'MR' AND valid_to IS NULL"),
+            ("identifier", IDENTIFIER, "identifier_type = 'MR' AND valid_to IS NULL"),
+            ("number", IDENTIFIER, "identifier_type = 'NI' AND valid_to IS NULL"),
             ("person", "silver/person", "true"),
         ):
             if name not in visible:
@@ -103,8 +78,33 @@ def evaluate() -> dict[str, Any]:
             scan = tables.scan_sql(name, visible[name])
             connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {scan} WHERE {where}")
         result = judge(connection)
+        result["trusted_id_conflicts"] = int(
+            connection.execute(
+                """SELECT count(*) FROM (SELECT empi_id FROM number GROUP BY empi_id
+                   HAVING count(DISTINCT identifier_value) > 1)"""
+            ).fetchall()[0][0]
+        )
+        result |= _review(connection, visible)
     finally:
         connection.close()
     kept = ("records", "persons", "precision", "recall", "f1")
     _log.info("evaluated", **{k: result[k] for k in kept})
     return result
+
+
+def _review(connection: duckdb.DuckDBPyConnection, visible: dict[str, int]) -> dict[str, Any]:
+    """What reviewing would bring: the pairs that wait, how many of them are one resident, and the rates after it."""
+    if CANDIDATE not in visible:
+        return {"review_pairs": 0}
+    scan = tables.scan_sql(CANDIDATE, visible[CANDIDATE])
+    connection.execute(f"CREATE VIEW match_candidate AS SELECT * FROM {scan}")
+    connection.execute(_CANDIDATE)
+    pairs = int(connection.execute("SELECT count(*) FROM candidate").fetchall()[0][0])
+    bands = measures.review_bands(connection)
+    after = measures.after_review(connection)
+    return {
+        "review_pairs": pairs,
+        "precision_after_review": after["precision"],
+        "recall_after_review": after["recall"],
+        "review_bands": bands,
+    }

@@ -10,7 +10,9 @@ from __future__ import annotations
 import duckdb
 
 #: Who was born into the same home on the same day, by each thing that stands for a home.
-_HOMES = (("dob", "phone"), ("dob", "village", "house"), ("dob", "kin_phone"))
+HOMES: tuple[tuple[str, ...], ...] = (("dob", "phone"), ("dob", "village", "house"), ("dob", "kin_phone"))
+#: A nameless newborn's home is its mother.
+MOTHERS = ("dob", "mother_nm")
 
 
 def borrow_from_mother(connection: duckdb.DuckDBPyConnection) -> None:
@@ -26,21 +28,24 @@ def borrow_from_mother(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def mark_multiple_births(connection: duckdb.DuckDBPyConnection) -> None:
-    """Set ``is_multiple_birth`` where one home has two trusted ids of one day, or one mother two newborns or cards."""
+def mark_multiple_births(connection: duckdb.DuckDBPyConnection, table: str = "record") -> None:
+    """Set ``is_multiple_birth`` where one home has two trusted ids of one day, or one mother two newborns or cards.
+
+    ``table``: ``record``, or a part of it that holds whole homes (:data:`HOMES`) of the records that matter.
+    """
     signs = [
-        f"""SELECT r.rec_no FROM record r JOIN (
-            SELECT {", ".join(home)} FROM record WHERE id_own AND {" AND ".join(f"{c} IS NOT NULL" for c in home)}
+        f"""SELECT r.rec_no FROM {table} r JOIN (
+            SELECT {", ".join(home)} FROM {table} WHERE id_own AND {" AND ".join(f"{c} IS NOT NULL" for c in home)}
             GROUP BY ALL HAVING count(DISTINCT idno) > 1) USING ({", ".join(home)})"""
-        for home in _HOMES
+        for home in HOMES
     ]
     signs.append(
-        """SELECT r.rec_no FROM record r JOIN (
-            SELECT dob, mother_nm FROM (SELECT dob, mother_nm, source_system, org_code FROM record
+        f"""SELECT r.rec_no FROM {table} r JOIN (
+            SELECT dob, mother_nm FROM (SELECT dob, mother_nm, source_system, org_code FROM {table}
                 WHERE birth_mark IS NOT NULL GROUP BY ALL HAVING count(*) > 1)
-            UNION ALL SELECT dob, mother_nm FROM record WHERE birth_mark IS NOT NULL
+            UNION ALL SELECT dob, mother_nm FROM {table} WHERE birth_mark IS NOT NULL
             GROUP BY ALL HAVING count(DISTINCT card) > 1) USING (dob, mother_nm)"""
     )
     connection.execute(
-        f"UPDATE record SET is_multiple_birth = true WHERE rec_no IN ({' UNION ALL '.join(signs)})"
+        f"UPDATE {table} SET is_multiple_birth = true WHERE rec_no IN ({' UNION ALL '.join(signs)})"
     )

@@ -1,48 +1,139 @@
 """The golden record of each person, computed anew from all of its records; it is never edited.
 
-Survivorship: a record whose id is trusted > the kind of source > the newest. Name, sex, birth date and id follow
-that order; telephone and address are the newest, since people move. A death is believed from any archive, and
-from the death register when id and name or birth date agree.
+Which record gives which value is data (``survivorship.yaml``), and each value says whose it is (``value_source``). A death
+is believed from any archive, and from the death register when id and name or birth date agree.
 """
 
 from __future__ import annotations
 
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
 import duckdb
+import yaml
 
-#: Smaller wins. A hospital sees the card; an archive is often copied from a household register.
-SOURCE_RANK = {"his": 1, "public_health": 2, "lis": 3, "pacs": 4}
+#: Field -> where its value comes from, of ``record`` (r) as standardised, else of ``source_record`` (s) as given.
+FIELDS: dict[str, tuple[str, ...]] = {
+    "name": ("r.nm", "s.name"),
+    "sex_code": ("r.sex", "s.sex_code"),
+    "birth_date": (
+        "CASE WHEN r.id_own AND length(r.idno) = 18 THEN id_birth_date(r.idno) ELSE r.birth_day END",
+    ),
+    "id_no": ("CASE WHEN r.id_own THEN r.idno END",),
+    "phone": ("r.phone",),
+    "addr_detail": ("s.addr_detail",),
+}
+#: What an order is made of: an integer, smaller first, and how many values it may have. Packed into one number a record's
+#: place needs no sorting (a quarter of the time of windows).
+CRITERIA = {
+    "whole_name": ("CASE WHEN r.nm IS NULL THEN 2 WHEN contains(r.nm, '*') THEN 1 ELSE 0 END", 4),
+    "trusted_id": ("(NOT r.id_own)::INTEGER", 2),
+    "insurance_number": ("(r.insurance IS NULL)::INTEGER", 2),
+    "source_rank": ("CASE s.source_system {sources} ELSE 99 END", 100),
+    "newest": (f"coalesce({2**62} - epoch_us(s.updated_at), {2**63 - 1})", 2**63),
+}
+_RECORDS = 2**31
+_LAST = f"{2**120}::HUGEINT"
 
-_RANK = (
-    "CASE s.source_system " + " ".join(f"WHEN '{s}' THEN {r}" for s, r in SOURCE_RANK.items()) + " ELSE 9 END"
-)
+
+@lru_cache(maxsize=1)
+def _rules() -> list[dict[str, Any]]:
+    path = Path(__file__).with_name("survivorship.yaml")
+    found: list[dict[str, Any]] = yaml.safe_load(path.read_text("utf-8"))
+    return sorted(found, key=lambda rule: str(rule["valid_from"]))
 
 
-def build_person(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make ``person`` (the new ``silver/person``) from ``now``, ``record``, ``source_record`` and ``death``."""
+def rules(on: date | None = None) -> dict[str, Any]:
+    """The survivorship rules in force on a date (before the first: the first), the newest without one."""
+    begun = [r for r in _rules() if on is None or r["valid_from"] <= on]
+    return (begun or _rules()[:1])[-1]
+
+
+def _order(criteria: list[str], ranks: dict[str, int]) -> str:
+    """SQL of a record's place: the criteria in turn, then the record's number, so that no two are equal.
+
+    All criteria together stay below 2**127, the largest HUGEINT.
+    """
+    sources = " ".join(f"WHEN '{system}' THEN {rank}" for system, rank in ranks.items())
+    place = "0::HUGEINT"
+    for text, size in (CRITERIA[c] for c in criteria):
+        place = f"({place} * {size} + {text.format(sources=sources)})"
+    return f"{place} * {_RECORDS} + s.rec_no"
+
+
+def build_person(connection: duckdb.DuckDBPyConnection, on: date | None = None) -> None:
+    """Make ``person`` (the new ``silver/person``) from ``now``, ``record``, ``source_record`` and ``death``.
+
+    ``on``: the date whose rules count. ``value_source`` has the key ``system/institution/number`` of the record that
+    each value came from, null where there is no value.
+    """
+    rule = rules(on)
+    ways = {field: _order(rule["fields"][field]["order"], rule["source_rank"]) for field in FIELDS}
+    # two persons of three have one record: theirs are copied, which is a tenth of the work of choosing
+    connection.execute(
+        """CREATE OR REPLACE TABLE member AS
+        SELECT n.rec_no, n.empi_id, n.person_token, n.cluster_no, l.is_lone FROM now n
+        JOIN (SELECT cluster_no, count(*) = 1 AS is_lone FROM now GROUP BY cluster_no) l USING (cluster_no)"""
+    )
+    columns = ", ".join(
+        ["empi_id", "person_token", *FIELDS, "region_code", "is_dead AS is_deceased", "death_date"]
+    )
     connection.execute(
         f"""CREATE OR REPLACE TABLE person AS
-        WITH ranked AS (
-            SELECT n.empi_id, r.nm, s.name, r.sex, s.sex_code, r.idno, r.id_own, r.phone, s.addr_detail,
-                   r.region_code, s.is_dead, s.death_date,
-                   CASE WHEN r.id_own AND length(r.idno) = 18 THEN id_birth_date(r.idno) ELSE r.birth_day END AS born,
-                   row_number() OVER (PARTITION BY n.empi_id ORDER BY contains(r.nm, '*'), r.id_own DESC, {_RANK},
-                                      s.updated_at DESC NULLS LAST, s.rec_no) AS best,
-                   row_number() OVER (PARTITION BY n.empi_id
-                                      ORDER BY s.updated_at DESC NULLS LAST, s.rec_no) AS newest
-            FROM now n JOIN record r USING (rec_no) JOIN source_record s USING (rec_no)),
-        golden AS (
-            SELECT empi_id, coalesce(arg_min(nm, best), arg_min(name, best)) AS name,
-                   coalesce(arg_min(sex, best), arg_min(sex_code, best)) AS sex_code,
-                   arg_min(born, best) AS birth_date, arg_min(idno, best) FILTER (id_own) AS id_no,
-                   arg_min(phone, newest) AS phone, arg_min(addr_detail, newest) AS addr_detail,
-                   arg_min(region_code, newest) AS region_code, bool_or(coalesce(is_dead, false)) AS is_dead,
-                   arg_min(death_date, newest) AS death_date, count(*) AS record_count, bool_or(id_own) AS has_trusted_id
-            FROM ranked GROUP BY empi_id),
-        died AS (
-            SELECT g.empi_id, min(d.died_on) AS died_on FROM golden g JOIN death d ON id_18(id_clean(d.id_no)) = g.id_no
-            WHERE d.name = g.name OR d.birth_date = g.birth_date GROUP BY g.empi_id)
-        SELECT g.empi_id, k.person_token, g.name, g.sex_code, g.birth_date, g.id_no, g.phone, g.addr_detail,
-               g.region_code, g.is_dead OR d.died_on IS NOT NULL AS is_deceased,
-               coalesce(d.died_on, g.death_date) AS death_date, g.record_count, g.has_trusted_id
-        FROM golden g JOIN person_key k USING (empi_id) LEFT JOIN died d USING (empi_id)"""
+        SELECT {columns}, record_count, has_trusted_id, value_source FROM ({_lone()} UNION ALL BY NAME {_chosen(ways)})"""
     )
+    connection.execute(
+        """UPDATE person SET is_deceased = true, death_date = d.died_on
+        FROM (SELECT g.empi_id, min(d.died_on) AS died_on FROM person g JOIN death d ON id_18(id_clean(d.id_no)) = g.id_no
+              WHERE d.name = g.name OR d.birth_date = g.birth_date GROUP BY g.empi_id) d
+        WHERE person.empi_id = d.empi_id AND d.died_on IS NOT NULL"""
+    )
+
+
+_FROM = "FROM (FROM member WHERE {}) n JOIN record r USING (rec_no) JOIN source_record s USING (rec_no)"
+_RECORD = "concat_ws('/', s.source_system, s.org_code, s.identifier_value)"
+
+
+def _value(field: str) -> str:
+    return f"coalesce({', '.join(FIELDS[field])})"
+
+
+def _lone() -> str:
+    """SELECT text of persons of one record."""
+    values = ", ".join(f"{_value(field)} AS {field}" for field in FIELDS)
+    sources = ", ".join(f"{f} := CASE WHEN {_value(f)} IS NOT NULL THEN {_RECORD} END" for f in FIELDS)
+    return f"""
+        SELECT n.empi_id, n.person_token, {values}, r.region_code, coalesce(s.is_dead, false) AS is_dead, s.death_date,
+               1::BIGINT AS record_count, r.id_own AS has_trusted_id, struct_pack({sources}) AS value_source
+        {_FROM.format("is_lone")}"""
+
+
+def _chosen(ways: dict[str, str]) -> str:
+    """SELECT text of persons of several records; ``ways``: field -> place of a record, the smallest wins."""
+    place = {order: f"place_{i}" for i, order in enumerate(dict.fromkeys(ways.values()))}
+    newest = place.setdefault(_order(["newest"], {}), "newest")
+    given, firsts = [], []
+    for field, texts in FIELDS.items():
+        given.append(f"{_value(field)} AS {field}")
+        by = place[ways[field]]
+        if len(texts) > 1:  # what is only there as it was given comes after everything standardised
+            given.append(f"CASE WHEN {texts[0]} IS NULL THEN {_LAST} ELSE 0 END AS {field}_last")
+            by = f"{by} + {field}_last"
+        firsts.append(f"arg_min({field}, {by}) AS {field}")
+        firsts.append(f"arg_min(record_key, {by}) FILTER ({field} IS NOT NULL) AS {field}_from")
+    return f"""
+        SELECT * EXCLUDE ({", ".join(f"{field}_from" for field in FIELDS)}),
+               struct_pack({", ".join(f"{field} := {field}_from" for field in FIELDS)}) AS value_source
+        FROM (
+            SELECT any_value(empi_id) AS empi_id, any_value(person_token) AS person_token, {", ".join(firsts)},
+                   arg_min(region_code, {newest}) AS region_code, bool_or(coalesce(is_dead, false)) AS is_dead,
+                   arg_min(death_date, {newest}) AS death_date, count(*) AS record_count,
+                   bool_or(id_own) AS has_trusted_id
+            FROM (
+                SELECT n.cluster_no, n.empi_id, n.person_token, {", ".join(given)},
+                       r.id_own, r.region_code, s.is_dead, s.death_date, {_RECORD} AS record_key,
+                       {", ".join(f"{text} AS {name}" for text, name in place.items())}
+                {_FROM.format("NOT is_lone")})
+            GROUP BY cluster_no)"""

@@ -24,9 +24,9 @@ _PLACEHOLDER_LIST = ", ".join(f"'{p}'" for p in PLACEHOLDERS)
 
 MACROS = (
     # full-width digits and letters become plain ones; whatever is neither digit, letter nor mask goes
-    """CREATE OR REPLACE MACRO id_clean(s) AS
-       nullif(regexp_replace(upper(translate(s, '０１２３４５６７８９ＸｘＡ＊', '0123456789XXA*')),
-                             '[^0-9A-Z*]', '', 'g'), '')""",
+    """CREATE OR REPLACE MACRO id_clean(s) AS CASE WHEN regexp_full_match(s, '[0-9A-Z*]+') THEN s
+       ELSE nullif(regexp_replace(upper(translate(s, '０１２３４５６７８９ＸｘＡ＊', '0123456789XXA*')),
+                                  '[^0-9A-Z*]', '', 'g'), '') END""",
     f"CREATE OR REPLACE MACRO id_check_digit(s) AS substr('{CHECK_DIGITS}', 1 + ({_SUM}) % 11, 1)",
     f"""CREATE OR REPLACE MACRO id_is_placeholder(s) AS
        s IN ({_PLACEHOLDER_LIST}) OR replace(s, left(s, 1), '') = '' OR starts_with('{PLACEHOLDERS[0]}', left(s, 9))""",
@@ -43,6 +43,11 @@ MACROS = (
     r"""CREATE OR REPLACE MACRO id_birth_date(s) AS
        CASE WHEN length(s) = 18 THEN try_strptime(substr(s, 7, 8), '%Y%m%d')::DATE END""",
     "CREATE OR REPLACE MACRO id_sex(s) AS CASE WHEN (ascii(substr(s, 17, 1)) - 48) % 2 = 1 THEN '1' ELSE '2' END",
+    # a record's birth date and its id's: the same, the year alone (1 January), or one slip of the keyboard. A relative's
+    # number is not in accord, not even a spouse's of the same year
+    r"""CREATE OR REPLACE MACRO id_agrees(born, id_born) AS
+       born = id_born OR (year(born) = year(id_born) AND strftime(born, '%m%d') = '0101')
+       OR damerau_levenshtein(strftime(born, '%Y%m%d'), strftime(id_born, '%Y%m%d')) <= 1""",
     # right by its own rules: region of a province, a day that was, check digit
     r"""CREATE OR REPLACE MACRO id_is_valid(s, today) AS coalesce(
        length(s) = 18 AND left(s, 1) BETWEEN '1' AND '8' AND id_check_digit(s) = right(s, 1)

@@ -6,6 +6,8 @@ part); a character stands in one class only. What sounds alike is the business o
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 GROUPS: tuple[str, ...] = tuple(
     """己已巳 未末朱 土士 日曰 王玉主壬 天夫 大太犬 人入八 干千于 午牛 刀力 戊戌戍成 候侯 晴睛 清请情 辩辨 洗冼 凤风
     宇字 宜宣 明朋 莱菜 傅博溥搏 钊钏 钧钓钩 锋峰烽蜂 梅海悔 杨扬 林材 秀季李 荣荥 莹萤荧 颖颍 祥样详 芳芬 芝艺 芸芙
@@ -23,6 +25,7 @@ GROUPS: tuple[str, ...] = tuple(
 )
 
 
+@lru_cache(maxsize=1)
 def canonical() -> dict[int, str]:
     """Character -> the first character of its class, for ``str.translate``; the first group that has it wins."""
     table: dict[int, str] = {}

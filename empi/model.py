@@ -6,7 +6,9 @@ costly or Chinese (sound, look, address parts, checksum) is a column already. Th
 
 from __future__ import annotations
 
+import copy
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +20,6 @@ if TYPE_CHECKING:
 
 PACKAGED = Path(__file__).parent / "models" / "registration.json"
 
-#: A pair at or above this weight (log2 of the odds) is accepted unless a guard holds it.
-ACCEPT_WEIGHT = 4.0
-#: Below this nobody will want to see a pair; between the two lies the review band.
-KEEP_WEIGHT = -5.0
 #: Below this many records a set is taken for a sample: it says little on how common a name or a match is.
 SMALL_POPULATION = 20_000
 
@@ -41,6 +39,8 @@ LEVELS: dict[str, tuple[tuple[str, str], ...]] = {
             "sn_l = sn_r AND length(nm_l) = length(nm_r) AND (name_shape_l = name_shape_r "
             "OR nm_l LIKE replace(nm_r, '*', '_') OR nm_r LIKE replace(nm_l, '*', '_'))",
         ),
+        # another surname before the same given name: one that looks alike, a slip, a child that took the other parent's
+        ("other_surname", "length(nm_l) > 1 AND substr(nm_l, 2) = substr(nm_r, 2)"),
         (
             # given names swapped, or one of two lost; by place, since DuckDB's edit distances count bytes, and a
             # Chinese character has three
@@ -94,6 +94,9 @@ _NULL = {
 #: Levels whose weight depends on how common the value is (张伟, a phone that several share).
 FREQUENCY = {("name", "exact"): "nm", ("home", "phone"): "phone"}
 
+#: Columns that no comparison reads and guards do, as ``<column>_l`` and ``<column>_r``.
+RETAINED = ("is_minor",)
+
 #: A pair is a candidate if it agrees on one of these.
 BLOCKING: tuple[tuple[str, ...], ...] = (
     ("idno",),
@@ -111,6 +114,8 @@ BLOCKING: tuple[tuple[str, ...], ...] = (
     ("dob", "village", "house"),
     ("kin_nm", "dob"),
     ("kin_phone", "dob"),
+    ("kin_nm", "phone"),
+    ("name_py", "kin_phone"),
 )
 
 
@@ -152,6 +157,7 @@ def untrained() -> SettingsCreator:
         unique_id_column_name="rec_no",
         comparisons=[_comparison(name) for name in LEVELS],
         blocking_rules_to_generate_predictions=[block_on(*rule) for rule in BLOCKING],
+        additional_columns_to_retain=list(RETAINED),
         retain_matching_columns=True,  # Splink 5 puts out gamma_* only with this
         retain_intermediate_calculation_columns=False,
         em_convergence=1e-4,
@@ -165,6 +171,57 @@ def path() -> Path:
     return own if own.exists() else PACKAGED
 
 
+#: The weights (log2 of the odds, bits) that come with a model:
+#: ``keep``, below it nobody will want to see a pair; ``review``, from here on a pair that was not accepted is shown to
+#: a person, and from ``review_guarded`` on one that a guard holds; ``accept``, a pair is accepted unless a guard holds it.
+THRESHOLDS = ("keep", "review", "review_guarded", "accept")
+
+
+@lru_cache(maxsize=4)
+def _read(source: Path, changed_ns: int) -> dict[str, Any]:
+    """A model file's content; ``changed_ns`` is its time of change, so that a new one is read anew."""
+    content: dict[str, Any] = json.loads(source.read_text("utf-8"))
+    named = content.get("thresholds")
+    if named is None:  # trained by an older release: those that the release came with
+        named = json.loads(PACKAGED.read_text("utf-8"))["thresholds"]
+    found = {name: float(named[name]) for name in THRESHOLDS}
+    if not found["keep"] <= found["review"] <= found["accept"] or found["review_guarded"] < found["keep"]:
+        raise ValueError("thresholds")
+    content["thresholds"] = found
+    return content
+
+
+def content() -> dict[str, Any]:
+    """The model in force: ``version``, ``trained_on`` (records), ``thresholds``, ``splink``. Not to be changed.
+
+    Raises:
+        MedlakeError: E302, the file is missing or is not such a model.
+    """
+    source = path()
+    try:
+        return _read(source, source.stat().st_mtime_ns)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MedlakeError("E302", place=source.name, detail=type(error).__name__) from error
+
+
+def version() -> str:
+    """Name of the model in force."""
+    return str(content().get("version", ""))
+
+
+def thresholds() -> dict[str, float]:
+    """The model's :data:`THRESHOLDS` by name, in bits."""
+    return dict(content()["thresholds"])
+
+
+def kept_thresholds() -> dict[str, float]:
+    """The thresholds that a newly trained model takes over: those in force, or of the package if that file is broken."""
+    try:
+        return thresholds()
+    except MedlakeError:
+        return dict(_read(PACKAGED, PACKAGED.stat().st_mtime_ns)["thresholds"])
+
+
 def load(records: int) -> dict[str, Any]:
     """A trained model, its prior scaled to the number of records to link.
 
@@ -173,18 +230,21 @@ def load(records: int) -> dict[str, Any]:
     village of its own, so N counts at least ``SMALL_POPULATION``.
 
     Raises:
-        MedlakeError: E302, the file is missing, is not such a model, or was trained on other comparisons.
+        MedlakeError: E302, the file is missing, is not such a model, or was trained on other levels.
     """
-    source = path()
+    read, place = content(), path().name
     try:
-        content = json.loads(source.read_text("utf-8"))
-        trained = int(content["trained_on"])
-        found: dict[str, Any] = content["splink"]
-        names = tuple(c["output_column_name"] for c in found["comparisons"])
+        trained = int(read["trained_on"])
+        found: dict[str, Any] = copy.deepcopy(read["splink"])
+        levels = {
+            c["output_column_name"]: [at["label_for_charts"] for at in c["comparison_levels"]][1:-1]
+            for c in found["comparisons"]
+        }
         prior = float(found["probability_two_random_records_match"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MedlakeError("E302", place=source.name, detail=type(error).__name__) from error
-    if names != tuple(LEVELS):
-        raise MedlakeError("E302", place=source.name, detail=f"comparisons {names}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise MedlakeError("E302", place=place, detail=type(error).__name__) from error
+    others = [n for n in {**levels, **LEVELS} if levels.get(n) != [label for label, _ in LEVELS.get(n, ())]]
+    if others:
+        raise MedlakeError("E302", place=place, detail=f"comparisons {', '.join(others)}")
     found["probability_two_random_records_match"] = min(prior * trained / max(records, SMALL_POPULATION), 0.5)
     return found

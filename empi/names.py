@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 
 import pyarrow as pa
 
 from empi.look_alikes import canonical
+from empi.variants import simplified
 
 #: Two-character surnames in use.
 COMPOUND_SURNAMES = frozenset(
@@ -34,7 +36,13 @@ _NEWBORN = re.compile(
 _NEUTRAL = re.compile(r"之?毛毛|之?宝宝|之[婴宝]儿?|婴儿|新生儿|BB")
 #: A remark in brackets (已故, 小).
 _REMARK = re.compile(r"[(\[【〔][^)\]】〕]*[)\]】〕]")
-_DROP = re.compile(r"[\s\ufeff\u200b%·•・．.。,，、()\[\]【】〔〕\-_/\\^=]+")
+#: Blanks, marks, and what fonts want but readers do not see (joiners, variation selectors).
+_DROP = re.compile(
+    r"[\s\ufeff\u00ad\u200b-\u200f\u2060\ufe00-\ufe0f\U000e0100-\U000e01ef%·•・．.。,，、()\[\]【】〔〕\-_/\\^=]+"
+)
+#: One of these stands in every name that ``_UNKNOWN`` or ``_NEWBORN`` finds, and in few others (a test holds it).
+TELLING = frozenset("无不未佚某急测待患病之毛宝婴新NB")
+_PLAIN = re.compile(r"[\u4e00-\u9fff]+")
 #: What a desk puts behind the second 王伟 on its list.
 _TAG = re.compile(r"[0-9]+|(?<=[\u4e00-\u9fff])[A-D]$")
 
@@ -60,12 +68,19 @@ def clean(name: str) -> str:
 
     The number or letter of a nameless newborn stays too: it tells twins apart.
     """
+    if _PLAIN.fullmatch(name):
+        return name  # nearly all of them, and nothing below would change one
     plain = _DROP.sub("", _REMARK.sub("", unicodedata.normalize("NFKC", name).replace("×", "*").upper()))
     return plain if _NEWBORN.match(plain) else _TAG.sub("", plain)
 
 
 def surname(name: str) -> str:
-    """The surname of a clean name: two characters if they are a compound surname and a given name follows."""
+    """The surname of a clean name: two characters if they are a compound surname and a given name follows.
+
+    A name in Latin letters is its own surname, so that it is compared as a whole: its letters are no characters.
+    """
+    if name.isascii():
+        return name
     return name[:2] if len(name) > 2 and name[:2] in COMPOUND_SURNAMES else name[:1]
 
 
@@ -75,18 +90,23 @@ def is_unknown(name: str) -> bool:
 
 
 def newborn(name: str) -> tuple[str, str] | None:
-    """Mother's name and what follows it, if a clean name is that of a child without a given name."""
-    found = _NEWBORN.match(name)
+    """Mother's name and what follows it, if a clean name is that of a child without a given name (Webb is a name)."""
+    found = None if name.isascii() else _NEWBORN.match(name)
     return (found.group(1), name[found.end(1) :]) if found else None
 
 
-def syllables(characters: Iterable[str]) -> dict[int, str]:
-    """Character -> the first of the given characters, in code-point order, with the same toneless syllable."""
+@lru_cache(maxsize=1)
+def syllables() -> dict[int, str]:
+    """Character -> the first character, in code-point order, with the same toneless syllable.
+
+    Over all characters that pypinyin knows (41,923, outside the BMP too), so that a name's key is the same in every set
+    of names; a character without a known sound stands for itself.
+    """
     from pypinyin import lazy_pinyin
+    from pypinyin.pinyin_dict import pinyin_dict
 
     first: dict[str, str] = {}
-    ordered = sorted(characters)
-    return {ord(c): first.setdefault(lazy_pinyin(c)[0], c) for c in ordered}
+    return {code: first.setdefault(lazy_pinyin(chr(code))[0], chr(code)) for code in sorted(pinyin_dict)}
 
 
 def _translated(names: Sequence[str], table: dict[int, str]) -> list[str]:
@@ -96,12 +116,14 @@ def _translated(names: Sequence[str], table: dict[int, str]) -> list[str]:
 def name_table(names: Sequence[str]) -> pa.Table:
     """One row per distinct name as given (``SCHEMA``)."""
     cleaned = [clean(n) for n in names]
-    unknown = [is_unknown(n) for n in cleaned]
-    births = [newborn(n) for n in cleaned]
+    telling = [not n or not TELLING.isdisjoint(n) for n in cleaned]
+    unknown = [t and is_unknown(n) for n, t in zip(cleaned, telling, strict=True)]
+    births = [newborn(n) if t else None for n, t in zip(cleaned, telling, strict=True)]
     usable = ["" if u or b else n for n, u, b in zip(cleaned, unknown, births, strict=True)]
-    sound = _translated(usable, syllables(set("".join(usable))))
-    shape = _translated(usable, canonical())
-    surnames = [surname(n) for n in usable]
+    plain = _translated(usable, simplified())  # for the keys alone: the name stays as it was written
+    sound = _translated(plain, syllables())
+    shape = _translated(plain, canonical())
+    surnames = [surname(n) for n in plain]
     columns = [
         list(names),
         [n or None for n in usable],

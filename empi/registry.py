@@ -8,43 +8,25 @@ apart the bigger part stays and the rest gets a new id by a ``split`` event.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date
 
 import duckdb
 import pyarrow as pa
 
-from empi.sources import as_date
-from lake.crypto import token, token_column
+from empi import issuing, replay
+from empi.crosswalk import COLUMNS, RECORD_KEY
+from empi.crosswalk import build_crosswalk as build_crosswalk
+from empi.events import build_events as build_events
+from empi.issuing import ALPHABET as ALPHABET
 
-ALPHABET = "ABCDEFGHJKMNPQRSTVWXYZ0123456789"  # 32 characters; no I, L, O, U
-#: 60 bits of SHA-256 as 12 characters. The text hashed is the run's secret seed and a serial number: nothing of
-#: the person goes into an id.
-_SERIAL_ID = "'E' || " + " || ".join(
-    f"substr('{ALPHABET}', ((('0x' || left(sha256({{0}}), 15))::UBIGINT >> {5 * i}) & 31)::INTEGER + 1, 1)"
-    for i in range(12)
-)
-RECORD_KEY = ("source_system", "org_code", "identifier_value")
 _KEY = ", ".join(RECORD_KEY)
-
-PREVIOUS_COLUMNS = {
-    "empi_id": "VARCHAR",
-    "person_token": "VARCHAR",
-    "source_system": "VARCHAR",
-    "org_code": "VARCHAR",
-    "identifier_type": "VARCHAR",
-    "identifier_value": "VARCHAR",
-    "valid_from": "DATE",
-    "valid_to": "DATE",
-    "link_cause": "VARCHAR",
-}
 
 
 def create_previous(connection: duckdb.DuckDBPyConnection, source: str | None) -> None:
     """Make ``previous``, the whole crosswalk as it stands (``source``: text for FROM, None on the first run)."""
-    columns = ", ".join(f"{n} {t}" for n, t in PREVIOUS_COLUMNS.items())
+    columns = ", ".join(f"{n} {t}" for n, t in COLUMNS.items())
     connection.execute(f"CREATE OR REPLACE TABLE previous ({columns})")
     if source:
-        connection.execute(f"INSERT INTO previous BY NAME SELECT {', '.join(PREVIOUS_COLUMNS)} FROM {source}")
+        connection.execute(f"INSERT INTO previous BY NAME SELECT {', '.join(COLUMNS)} FROM {source}")
 
 
 def settle(contested: Iterable[tuple[int, str]]) -> dict[int, str]:
@@ -61,8 +43,19 @@ def settle(contested: Iterable[tuple[int, str]]) -> dict[int, str]:
     return taken
 
 
-def assign_ids(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
-    """Make ``assigned(cluster_no, empi_id, is_new)`` from ``cluster`` and ``previous``."""
+def assign_ids(
+    connection: duckdb.DuckDBPyConnection,
+    run_id: str,
+    everyone: str | None = None,
+    *,
+    is_replayed: bool = False,
+) -> None:
+    """Make ``assigned(cluster_no, empi_id, is_new)`` from ``cluster`` and ``previous``.
+
+    Args:
+        everyone: FROM text of the whole crosswalk, where ``previous`` holds touched persons only.
+        is_replayed: people changed persons since the last run (``empi.replay``): ids start from how they left them.
+    """
     connection.execute(
         "CREATE OR REPLACE TABLE ever AS SELECT empi_id, min(valid_from) AS since FROM previous GROUP BY empi_id"
     )
@@ -71,6 +64,8 @@ def assign_ids(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
         SELECT s.rec_no, p.empi_id FROM source_record s
         JOIN previous p USING ({_KEY}) WHERE p.identifier_type = 'MR' AND p.valid_to IS NULL"""
     )
+    if is_replayed:
+        replay.into_was(connection)
     connection.execute(
         """CREATE OR REPLACE TABLE claim AS
         SELECT *, count(*) OVER (PARTITION BY cluster_no) = 1 AND count(*) OVER (PARTITION BY empi_id) = 1 AS is_sole
@@ -94,102 +89,28 @@ def assign_ids(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
         UNION ALL SELECT cluster_no, empi_id, false FROM settled_arrow"""
     )
     connection.unregister("settled_arrow")
-    _issue(connection, run_id)
+    issuing.issue(connection, run_id, everyone or "ever")
 
 
-def _issue(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
-    """New ids for clusters without one, in the order of their smallest record; never one that was ever used."""
-    issued = int(connection.execute("SELECT count(*) FROM ever").fetchall()[0][0])
-    seed = token("empi_id", run_id)
-    drawn = _SERIAL_ID.format(
-        f"'{seed}|' || ? || '|' || (row_number() OVER (ORDER BY cluster_no) + {issued})"
-    )
-    draw = 0
-    while True:
-        connection.execute(
-            f"""CREATE OR REPLACE TABLE fresh AS
-            SELECT cluster_no, {drawn} AS empi_id
-            FROM (SELECT DISTINCT cluster_no FROM cluster) ANTI JOIN assigned USING (cluster_no)""",
-            [str(draw)] * drawn.count("?"),
-        )
-        clash = connection.execute(
-            """SELECT count(*) FROM (SELECT empi_id FROM fresh GROUP BY 1 HAVING count(*) > 1
-                                     UNION ALL SELECT empi_id FROM fresh SEMI JOIN ever USING (empi_id))"""
-        ).fetchall()[0][0]
-        if not clash:
-            break
-        draw += 1  # 60 bits: about one run in a hundred thousand at six million persons
-    connection.execute("INSERT INTO assigned SELECT cluster_no, empi_id, true FROM fresh")
+def crosswalk_sha256(connection: duckdb.DuckDBPyConnection, source: str) -> str:
+    """SHA-256 of the current crosswalk: its open rows in order, every column but the validity dates.
 
-
-def build_crosswalk(connection: duckdb.DuckDBPyConnection, data_date: date) -> None:
-    """Make ``now`` (record -> person) and ``crosswalk`` (the new ``silver/person_identifier``, history included).
-
-    ``MR`` rows are the crosswalk proper: one open row per record. ``NI`` (trusted national id), ``HC`` (health
-    card) and ``SN`` (insurance number) say by which numbers a source knows the person.
+    ``source``: FROM text of a crosswalk. An undone merge has the digest of before the merge.
     """
-    connection.execute(
-        """CREATE OR REPLACE TABLE now AS
-        SELECT c.rec_no, a.empi_id, a.cluster_no, c.link_cause, a.is_new
-        FROM cluster c JOIN assigned a USING (cluster_no)"""
-    )
-    tokens = connection.execute("SELECT DISTINCT empi_id FROM now ORDER BY empi_id").to_arrow_table()
-    ids = tokens["empi_id"]
-    tokened = pa.table({"empi_id": ids, "person_token": token_column("person", ids)})
-    connection.register("token_arrow", tokened)
-    connection.execute("CREATE OR REPLACE TABLE person_key AS SELECT * FROM token_arrow")
-    connection.unregister("token_arrow")
-    connection.execute(
-        """CREATE OR REPLACE TABLE wanted AS
-        SELECT n.empi_id, r.source_system, r.org_code, v.identifier_type, v.identifier_value,
-               min(n.link_cause) AS link_cause
-        FROM now n JOIN record r USING (rec_no)
-        CROSS JOIN LATERAL (VALUES ('MR', r.identifier_value), ('NI', CASE WHEN r.id_own THEN r.idno END),
-                                   ('HC', r.card), ('SN', r.insurance)) v(identifier_type, identifier_value)
-        WHERE v.identifier_value IS NOT NULL GROUP BY ALL"""
-    )
-    day = as_date(data_date)
-    connection.execute(
-        f"""CREATE OR REPLACE TABLE crosswalk AS
-        SELECT p.* REPLACE (CASE WHEN p.valid_to IS NULL AND w.empi_id IS NULL THEN greatest({day}, p.valid_from)
-                                 ELSE p.valid_to END AS valid_to)
-        FROM previous p LEFT JOIN wanted w USING (empi_id, identifier_type, {_KEY})
-        UNION ALL BY NAME
-        SELECT w.*, k.person_token, {day} AS valid_from, NULL::DATE AS valid_to
-        FROM wanted w JOIN person_key k USING (empi_id)
-        WHERE NOT EXISTS (SELECT 1 FROM previous p WHERE p.valid_to IS NULL AND p.empi_id = w.empi_id
-            AND p.identifier_type = w.identifier_type AND p.source_system = w.source_system
-            AND p.org_code = w.org_code AND p.identifier_value = w.identifier_value)"""
-    )
+    columns = [c for c in COLUMNS if c not in ("valid_from", "valid_to")]
+    texts = ", ".join(f"coalesce({c}, '')" for c in columns)
+    row = connection.execute(
+        f"""SELECT sha256(coalesce(string_agg(sha256(concat_ws('|', {texts})), '' ORDER BY {", ".join(columns)}), ''))
+        FROM {source} WHERE valid_to IS NULL"""
+    ).fetchall()[0]
+    return str(row[0])
 
 
-def build_events(connection: duckdb.DuckDBPyConnection, run_id: str, data_date: date) -> dict[str, int]:
-    """Make ``event`` (new rows of ``silver/person_event``): what this run changes. Returns counts by type.
-
-    ``create``: a new id, with its first record. ``link``: a record came to a person (from ``other_empi_id``).
-    ``split``: a new id took records of ``other_empi_id``. ``merge``: ``other_empi_id`` is retired into the id.
-    """
-    connection.execute(
-        f"""CREATE OR REPLACE TABLE event AS
-        WITH moved AS (SELECT n.rec_no, n.empi_id, n.is_new, n.cluster_no, w.empi_id AS old_id
-                       FROM now n LEFT JOIN was w USING (rec_no) WHERE w.empi_id IS DISTINCT FROM n.empi_id),
-        heir AS (SELECT old_id, empi_id, count(*) AS records FROM moved
-                 WHERE old_id IS NOT NULL AND old_id NOT IN (SELECT empi_id FROM assigned) GROUP BY ALL),
-        retired AS (SELECT old_id, empi_id FROM heir
-                    QUALIFY row_number() OVER (PARTITION BY old_id ORDER BY records DESC, empi_id) = 1),
-        happened AS (
-            SELECT 'create' AS event_type, empi_id, NULL AS other_empi_id, rec_no FROM moved
-            WHERE is_new AND rec_no = cluster_no
-            UNION ALL SELECT 'link', empi_id, old_id, rec_no FROM moved
-            WHERE NOT (is_new AND rec_no = cluster_no AND old_id IS NULL)
-            UNION ALL SELECT DISTINCT 'split', empi_id, old_id, NULL FROM moved
-            WHERE is_new AND old_id IS NOT NULL AND old_id IN (SELECT empi_id FROM assigned)
-            UNION ALL SELECT 'merge', empi_id, old_id, NULL FROM retired)
-        SELECT 'V' || left(sha256(concat_ws('|', '{run_id}', h.event_type, h.empi_id, coalesce(h.other_empi_id, ''),
-                                            s.source_system, s.org_code, s.identifier_value)), 20) AS event_id,
-               h.event_type, h.empi_id, h.other_empi_id, s.source_system, s.org_code, s.identifier_value,
-               '{run_id}' AS run_id, {as_date(data_date)} AS occurred_on
-        FROM happened h LEFT JOIN source_record s USING (rec_no)"""
-    )
-    counts = dict(connection.execute("SELECT event_type, count(*) FROM event GROUP BY 1").fetchall())
-    return {kind: int(counts.get(kind, 0)) for kind in ("create", "link", "merge", "split")}
+def ids_unchanged(connection: duckdb.DuckDBPyConnection, before: str, after: str) -> float:
+    """Share of the records of the crosswalk ``before`` (FROM text) that have the same id in ``after``."""
+    opened = "(SELECT * FROM {} WHERE identifier_type = 'MR' AND valid_to IS NULL)"
+    same, records = connection.execute(
+        f"""SELECT count(*) FILTER (a.empi_id = b.empi_id), count(*) FROM {opened.format(before)} b
+        LEFT JOIN {opened.format(after)} a USING ({_KEY})"""
+    ).fetchall()[0]
+    return float(same / records) if records else 1.0

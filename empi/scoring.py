@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from empi import blocking, model
+from empi import blocking, calibration, model
 from empi.clustering import MUST_LINK_WEIGHT
-from empi.guards import ACCEPT_SQL, GUARD_SQL, PROMOTE
+from empi.guards import GUARD_SQL, PROMOTE, accept_sql
 
 if TYPE_CHECKING:
     from splink import Linker
@@ -33,20 +33,18 @@ def linker(connection: duckdb.DuckDBPyConnection, settings: Any) -> Linker:
 
 
 def _register_frequencies(
-    connection: duckdb.DuckDBPyConnection, engine: Linker, trained: dict[str, Any]
+    connection: duckdb.DuckDBPyConnection, engine: Linker, trained: dict[str, Any], kept: str | None
 ) -> None:
-    """Tell Splink how common each value is, drawn towards the average as far as the records are few.
-
-    Splink's own count takes the only name of a small set for the commonest name there is.
-    """
-    for (comparison, level), column in model.FREQUENCY.items():
-        average = model.chance_agreement(trained, comparison, level)
-        connection.execute(
-            f"""CREATE OR REPLACE TABLE frequency_{column} AS
-            SELECT {column}, (count(*) + {model.SMALL_POPULATION} * {average})
-                             / (sum(count(*)) OVER () + {model.SMALL_POPULATION}) AS tf_{column}
-            FROM linkable WHERE {column} IS NOT NULL GROUP BY {column}"""
-        )
+    """Tell Splink how common each value is: counted here, or as it was frozen (schema ``kept``)."""
+    if kept:
+        calibration.recall_frequencies(connection, kept)
+    else:
+        averages = {
+            column: model.chance_agreement(trained, comparison, level)
+            for (comparison, level), column in model.FREQUENCY.items()
+        }
+        calibration.count_frequencies(connection, averages)
+    for column in model.FREQUENCY.values():
         table = engine._db_api.register(f"frequency_{column}", dataset_display_name=f"frequency_{column}")
         engine.table_management.register_term_frequency_lookup(table, column)
 
@@ -60,27 +58,55 @@ _PAIR = f"""
     FROM {{scored}} p
     LEFT JOIN birth l ON l.rec_no = p.rec_no_l LEFT JOIN birth r ON r.rec_no = p.rec_no_r"""
 
+#: A scored table without rows: ``pair`` has its columns before there is a pair.
+_NOTHING = (
+    "(SELECT NULL::INTEGER AS rec_no_l, NULL::INTEGER AS rec_no_r, NULL::DOUBLE AS match_weight, "
+    "NULL::VARCHAR AS match_key, "
+    + ", ".join(f"NULL::INTEGER AS gamma_{name}" for name in model.LEVELS)
+    + "".join(f", NULL::BOOLEAN AS {name}_{side}" for name in model.RETAINED for side in "lr")
+    + " LIMIT 0)"
+)
 
-def score(connection: duckdb.DuckDBPyConnection, records: int) -> int:
-    """Make ``pair(rec_l, rec_r, match_weight, match_key, gamma_*, guard, is_promoted)``; returns its length."""
-    trained = model.load(records)
-    engine = linker(connection, trained)
-    _register_frequencies(connection, engine, trained)
-    # who was born with whom: a row for the few records that the guards on births ask about
+
+def create_birth(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make ``birth``, who was born with whom: a row for the few records that the guards on births ask about."""
     connection.execute(
         """CREATE OR REPLACE TABLE birth AS SELECT rec_no, birth_mark, mother_nm, kin_nm, is_multiple_birth
         FROM record WHERE birth_mark IS NOT NULL OR is_multiple_birth OR dob IN (
             SELECT dob FROM record WHERE birth_mark IS NOT NULL)"""
     )
-    blocking.find_crowds(connection)
+
+
+def prepare(connection: duckdb.DuckDBPyConnection, records: int, kept: str | None = None) -> Linker:
+    """A linker over ``record`` with the model's parameters, frequencies and the table ``birth`` that guards read.
+
+    ``kept``: schema of frozen statistics (``empi.calibration``); without it they are counted from ``record``.
+    """
+    trained = model.load(calibration.about(connection, kept)[1] if kept else records)
+    engine = linker(connection, trained)
+    _register_frequencies(connection, engine, trained, kept)
+    create_birth(connection)
+    connection.execute(f"CREATE OR REPLACE TABLE pair AS {_PAIR.format(scored=_NOTHING)}")
+    return engine
+
+
+def score_candidates(connection: duckdb.DuckDBPyConnection, engine: Linker, number: int = 0) -> None:
+    """Add the pairs of ``candidate`` that score well enough to ``pair``; ``number`` names the chunk to Splink."""
+    candidates = engine._db_api.register("candidate", dataset_display_name=f"candidate_{number}")
+    engine.table_management.register_blocked_pairs_for_predict(candidates)
+    scored = engine.inference.predict(threshold_match_weight=model.thresholds()["keep"], warning_mode="never")
+    connection.execute(f"INSERT INTO pair {_PAIR.format(scored=scored.physical_name)}")
+    scored.drop_table_from_database_and_remove_from_cache()
+
+
+def score(connection: duckdb.DuckDBPyConnection, records: int, kept: str | None = None) -> int:
+    """Make ``pair(rec_l, rec_r, match_weight, match_key, gamma_*, guard, is_promoted)``; returns its length."""
+    engine = prepare(connection, records, kept)
+    if not kept:
+        blocking.find_crowds(connection)
     for number, first in enumerate(range(0, max(records, 1), CHUNK_RECORDS)):
         blocking.block(connection, first, first + CHUNK_RECORDS)
-        candidates = engine._db_api.register("candidate", dataset_display_name=f"candidate_{number}")
-        engine.table_management.register_blocked_pairs_for_predict(candidates)
-        scored = engine.inference.predict(threshold_match_weight=model.KEEP_WEIGHT, warning_mode="never")
-        into = "INSERT INTO pair" if number else "CREATE OR REPLACE TABLE pair AS"
-        connection.execute(f"{into} {_PAIR.format(scored=scored.physical_name)}")
-        scored.drop_table_from_database_and_remove_from_cache()
+        score_candidates(connection, engine, number)
     return int(connection.execute("SELECT count(*) FROM pair").fetchall()[0][0])
 
 
@@ -101,6 +127,6 @@ def accept(connection: duckdb.DuckDBPyConnection) -> int:
         UNION ALL
         SELECT rec_l, rec_r, CASE WHEN is_promoted THEN greatest(match_weight, {PROMOTED_WEIGHT})
                                   ELSE match_weight END, 'score'
-        FROM pair WHERE {ACCEPT_SQL}"""
+        FROM pair WHERE {accept_sql()}"""
     )
     return int(connection.execute("SELECT count(*) FROM edge").fetchall()[0][0])

@@ -44,27 +44,27 @@ _HIS = """
     SELECT 'his' AS source_system, org_code, patient_local_id AS identifier_value, name, sex_code, birth_date,
            id_no, health_card_no, insurance_no, phone, contact_name, contact_phone, addr_detail,
            mother_patient_id AS mother_identifier, source_updated_at AS updated_at
-    FROM silver.patient"""
+    FROM {patient}"""
 _ARCHIVE = """
     SELECT 'public_health' AS source_system, org_code, archive_id AS identifier_value, name, sex_code, birth_date,
            id_no, phone, contact_name, contact_phone, addr_region_code, addr_detail, is_dead, death_date,
            source_updated_at AS updated_at
-    FROM silver.ph_archive"""
+    FROM {ph_archive}"""
 _KNOWN = """
-    WHERE NOT EXISTS (SELECT 1 FROM silver.patient p
+    WHERE NOT EXISTS (SELECT 1 FROM {patient} p
                       WHERE p.org_code = m.org_code AND p.patient_local_id = m.identifier_value)"""
 _LAB = """
     SELECT 'lis' AS source_system, org_code, identifier_value, name, sex_code, birth_date, id_no, phone, updated_at
     FROM (SELECT coalesce(requesting_org_code, org_code) AS org_code, patient_local_id AS identifier_value, name,
                  sex_code, birth_date, id_no, phone, reported_at AS updated_at, report_id
-          FROM silver.lab_report WHERE patient_local_id IS NOT NULL) m{known}
+          FROM {lab_report} WHERE patient_local_id IS NOT NULL) m{known}
     QUALIFY row_number() OVER (PARTITION BY org_code, identifier_value
                                ORDER BY name IS NULL, updated_at DESC, report_id) = 1"""
 _IMAGE = """
     SELECT 'pacs' AS source_system, org_code, identifier_value, name, sex_code, birth_date, updated_at
     FROM (SELECT org_code, patient_local_id AS identifier_value, name, sex_code, birth_date,
                  study_at AS updated_at, sop_instance_uid
-          FROM silver.imaging_instance WHERE patient_local_id IS NOT NULL) m{known}
+          FROM {imaging_instance} WHERE patient_local_id IS NOT NULL) m{known}
     QUALIFY row_number() OVER (PARTITION BY org_code, identifier_value
                                ORDER BY name IS NULL, updated_at DESC, sop_instance_uid) = 1"""
 
@@ -92,41 +92,88 @@ def create_source_record(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+#: Source -> its silver table, and how a row ``t`` of it names a record: institution and number.
+KEYS: dict[str, tuple[str, str, str]] = {
+    "his": ("silver/patient", "t.org_code", "t.patient_local_id"),
+    "public_health": ("silver/ph_archive", "t.org_code", "t.archive_id"),
+    "lis": ("silver/lab_report", "coalesce(t.requesting_org_code, t.org_code)", "t.patient_local_id"),
+    "pacs": ("silver/imaging_instance", "t.org_code", "t.patient_local_id"),
+}
+
+
+def registrations(run: Run, only: str | None = None) -> str:
+    """SELECT text of all registrations, without ``rec_no``.
+
+    ``only``: a table of record keys; just these are looked at.
+    """
+    scans = {name.partition("/")[2]: name.replace("/", ".") for name, _, _ in KEYS.values()}
+    at = "k.org_code = {} AND k.identifier_value = {}"
+    if only:
+        for system, (name, org_code, number) in KEYS.items():
+            on = f"k.source_system = '{system}' AND {at.format(org_code, number)}"
+            scans[name.partition("/")[2]] = (
+                f"(SELECT t.* FROM {name.replace('/', '.')} t SEMI JOIN {only} k ON {on})"
+            )
+    known = ""
+    if (name := KEYS["his"][0]) in run.versions:
+        view, on = name.replace("/", "."), at.format(*KEYS["his"][1:])
+        known = _KNOWN.format(
+            patient=f"(SELECT t.* FROM {view} t SEMI JOIN {only} k ON {on})" if only else view
+        )
+    parts = {
+        "silver/patient": _HIS,
+        "silver/ph_archive": _ARCHIVE,
+        "silver/lab_report": _LAB,
+        "silver/imaging_instance": _IMAGE,
+    }
+    selects = [sql.format(known=known, **scans) for name, sql in parts.items() if name in run.versions]
+    return " UNION ALL BY NAME ".join(selects)
+
+
 def collect(connection: duckdb.DuckDBPyConnection, run: Run) -> int:
     """Fill ``source_record``; ``rec_no`` counts from 0 in the order of the key, so a run is repeatable.
 
     Returns the number of records.
     """
-    known = _KNOWN if "silver/patient" in run.versions else ""
-    parts = {
-        "silver/patient": _HIS,
-        "silver/ph_archive": _ARCHIVE,
-        "silver/lab_report": _LAB.format(known=known),
-        "silver/imaging_instance": _IMAGE.format(known=known),
-    }
-    selects = [sql for name, sql in parts.items() if name in run.versions]
     create_source_record(connection)
     connection.execute(
         "INSERT INTO source_record BY NAME SELECT row_number() OVER (ORDER BY source_system, org_code, "
-        f"identifier_value) - 1 AS rec_no, * FROM ({' UNION ALL BY NAME '.join(selects)})"
+        f"identifier_value) - 1 AS rec_no, * FROM ({registrations(run)})"
     )
     return int(connection.execute("SELECT count(*) FROM source_record").fetchall()[0][0])
 
 
-def collect_decisions(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
-    """Fill ``decision(rec_l, rec_r, decision)`` with people's decisions on records that are here."""
-    connection.execute("CREATE OR REPLACE TABLE decision (rec_l INTEGER, rec_r INTEGER, decision VARCHAR)")
-    if DECISIONS not in run.versions:
-        return
+_SIDES = [f"{c}_{s}" for s in ("l", "r") for c in ("source_system", "org_code", "identifier_value")]
+
+
+def collect_decided(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
+    """Make ``decided``, people's decisions as they stand: the keys of both records (``_l``, ``_r``) and ``decision``."""
+    columns = ", ".join(f"{c} VARCHAR" for c in (*_SIDES, "decision"))
+    connection.execute(f"CREATE OR REPLACE TABLE decided ({columns})")
+    if DECISIONS in run.versions:
+        connection.execute(
+            f"INSERT INTO decided SELECT DISTINCT {', '.join(_SIDES)}, decision FROM silver.match_decision"
+        )
+
+
+def match_decisions(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make ``decision(rec_l, rec_r, decision)`` from ``decided``, for records that are in ``source_record``."""
     sides = " ".join(
         f"JOIN source_record {s} ON ({s}.source_system, {s}.org_code, {s}.identifier_value) = "
         f"(d.source_system_{s}, d.org_code_{s}, d.identifier_value_{s})"
         for s in ("l", "r")
     )
     connection.execute(
-        "INSERT INTO decision SELECT DISTINCT least(l.rec_no, r.rec_no), greatest(l.rec_no, r.rec_no), d.decision "
-        f"FROM silver.match_decision d {sides} WHERE l.rec_no <> r.rec_no"
+        "CREATE OR REPLACE TABLE decision AS SELECT DISTINCT least(l.rec_no, r.rec_no) AS rec_l, "
+        "greatest(l.rec_no, r.rec_no) AS rec_r, d.decision "
+        f"FROM decided d {sides} WHERE l.rec_no <> r.rec_no"
     )
+
+
+def collect_decisions(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
+    """Both: ``decided`` and ``decision``."""
+    collect_decided(connection, run)
+    match_decisions(connection)
 
 
 def collect_deaths(connection: duckdb.DuckDBPyConnection, run: Run) -> None:

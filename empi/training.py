@@ -92,7 +92,11 @@ def train(data_date: date, *, sample_records: int, seed: int) -> dict[str, Any]:
     finally:
         connection.close()
     target = settings().home / "models" / "empi.json"
-    content |= {"version": f"{data_date:%Y%m%d}-{content['trained_on']}-{seed}"}
+    # levels are estimated anew; where to draw the lines between them and people's work is the model's in force
+    content |= {
+        "version": f"{data_date:%Y%m%d}-{content['trained_on']}-{seed}",
+        "thresholds": model.kept_thresholds(),
+    }
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_suffix(".draft")
     draft.write_text(json.dumps(content, indent=1, ensure_ascii=False), "utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,7 +33,6 @@ def record(
 
     With ``connection`` the entry is part of the caller's transaction: it is there if what it tells of is.
     """
-    at = datetime.now(UTC).isoformat(timespec="microseconds")
     entry = {
         "action": action,
         "actor": actor,
@@ -43,22 +43,34 @@ def record(
         "result": result,
         **details,
     }
-    text = json.dumps(entry, ensure_ascii=False, sort_keys=True, default=str)
+    return record_all([entry], connection=connection)
+
+
+def record_all(entries: Sequence[Mapping[str, Any]], *, connection: Connection | None = None) -> int:
+    """Append several entries in one transaction, in order; returns the number of the last one.
+
+    Each has what :func:`record` asks for: ``action, actor, purpose, tables, fields, rows, result`` and details.
+    """
+    at = datetime.now(UTC).isoformat(timespec="microseconds")
+    texts = [json.dumps(entry, ensure_ascii=False, sort_keys=True, default=str) for entry in entries]
     if connection is not None:
-        return _append(connection, at, text)
+        return _append(connection, at, texts)
     with ops.engine().begin() as own:
-        return _append(own, at, text)
+        return _append(own, at, texts)
 
 
-def _append(connection: Connection, at: str, text: str) -> int:
+def _append(connection: Connection, at: str, texts: list[str]) -> int:
     ops.exclusive(connection, "audit")  # a chain has one end
     newest = select(ops.audit_entry).order_by(ops.audit_entry.c.seq.desc()).limit(1)
     last = connection.execute(newest).one_or_none()
-    seq, previous = (last.seq + 1, last.hash) if last else (1, _GENESIS)
-    digest = sm3_hex(f"{seq}|{at}|{text}|{previous}".encode())
-    connection.execute(
-        insert(ops.audit_entry).values(seq=seq, at=at, entry=text, previous=previous, hash=digest)
-    )
+    seq, previous = (last.seq, last.hash) if last else (0, _GENESIS)
+    rows: list[dict[str, Any]] = []
+    for text in texts:  # a hash chain is sequential by nature
+        seq += 1
+        digest = sm3_hex(f"{seq}|{at}|{text}|{previous}".encode())
+        rows.append({"seq": seq, "at": at, "entry": text, "previous": previous, "hash": digest})
+        previous = digest
+    connection.execute(insert(ops.audit_entry), rows)
     return seq
 
 

@@ -360,9 +360,9 @@ def undo(batch: Batch, *, reason: str) -> None:
 
 
 def visible(prefix: str = "silver/") -> dict[str, int]:
-    """The versions that readers may see, by table."""
+    """The versions that readers may see, by table. Waits for no writer, so it may be asked inside a transaction."""
     query = select(ops.visible_version).where(ops.visible_version.c.table_name.like(prefix + "%"))
-    with ops.engine().begin() as connection:
+    with ops.reader().connect() as connection:
         return {row.table_name: row.version for row in connection.execute(query)}
 
 

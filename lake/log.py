@@ -16,7 +16,7 @@ ALLOWED_KEYS = frozenset(
     duplicate quarantined seconds step state version versions code product products rule_id rules findings records
     persons pairs clusters edges events merged split created bytes reason port pid process count status model models
     blocked excluded eligible template columns planned written sheets cohort cells suppressed attempt path
-    threshold precision recall f1 expectation expectations suite kept removed swapped gate codes""".split()
+    threshold precision recall f1 expectation expectations suite kept removed swapped gate codes mode""".split()
 )
 
 # the file is the log; a command prints its own words, and a library that sets up logging must not print ours

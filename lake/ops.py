@@ -291,8 +291,11 @@ def _to_wal(connection: Any) -> None:
             time.sleep(0.02)
 
 
-def connect(url: str) -> Engine:
-    """An engine with our transactions, and nothing made in its database yet."""
+def connect(url: str, *, reading: bool = False) -> Engine:
+    """An engine with our transactions, and nothing made in its database yet.
+
+    ``reading``: each statement by itself; on SQLite no lock is taken, so that a reader never waits for a writer.
+    """
     parsed = make_url(url)
     options: dict[str, Any] = {"future": True}
     if parsed.get_backend_name() == "sqlite":
@@ -311,9 +314,11 @@ def connect(url: str) -> Engine:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute(f"PRAGMA busy_timeout={_PATIENCE * 1000}")
 
-        @event.listens_for(made, "begin")
-        def _begin(connection: Any) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        if not reading:
+
+            @event.listens_for(made, "begin")
+            def _begin(connection: Any) -> None:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return made
 
@@ -325,6 +330,12 @@ def _engine(url: str) -> Engine:
         exclusive(connection, "create_all")  # two processes that start at once must not both make a table
         metadata.create_all(connection)
     return made
+
+
+@lru_cache(maxsize=4)
+def _reader(url: str) -> Engine:
+    _engine(url)  # makes the tables
+    return connect(url, reading=True)
 
 
 def exclusive(connection: Connection, name: str) -> None:
@@ -341,6 +352,7 @@ def _after_fork() -> None:
     global _making
     _making = threading.RLock()
     _engine.cache_clear()
+    _reader.cache_clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -350,3 +362,9 @@ def engine() -> Engine:
     """The engine of the operational database, its tables made if need be."""
     with _making:  # threads that come at once must not make several
         return _engine(settings().ops_url)
+
+
+def reader() -> Engine:
+    """An engine for looking something up, where waiting for a writer would hold a request up."""
+    with _making:
+        return _reader(settings().ops_url)

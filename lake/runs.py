@@ -15,7 +15,16 @@ from lake.crypto import sm3_hex
 from lake.errors import MedlakeError
 
 #: Silver tables that the run itself makes; they are its outputs, not its inputs.
-_OUTPUTS = {"silver/person", "silver/person_identifier", "silver/person_event"}
+_OUTPUTS = {
+    "silver/person",
+    "silver/person_identifier",
+    "silver/person_event",
+    "silver/person_redirect",
+    "silver/match_candidate",
+    "silver/unlinkable",
+    "silver/link_run",
+    "silver/archive_proposal",
+}
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,24 @@ class Settings(BaseSettings):
         30, gt=0, description="Uploads reach the drop after so many seconds / 上传多久后进入投递目录"
     )
 
+    # the registry over FHIR
+    fhir_max_bytes: int = Field(256 * 1024, ge=1024, description="Largest FHIR request / 单次 FHIR 请求上限")
+    fhir_rate_per_second: float = Field(
+        500, gt=0, description="FHIR requests a second of one token, over time / 每凭证每秒 FHIR 请求数"
+    )
+    fhir_burst: int = Field(2000, ge=1, description="FHIR requests of one token at once / 每凭证突发上限")
+
+    # identity: a run that changes more than this stops for approval
+    empi_max_merge_share: float = Field(
+        0.002, ge=0, le=1, description="Persons that one run may merge away, of all / 单次运行可合并人数占比"
+    )
+    empi_max_split_share: float = Field(
+        0.001, ge=0, le=1, description="Persons that one run may split off, of all / 单次运行可拆分人数占比"
+    )
+    empi_free_changes: int = Field(
+        100, ge=0, description="Merges and splits that are never stopped / 无需批准的变更数"
+    )
+
     # engine limits
     duckdb_threads: int = Field(2, ge=1, description="Threads of one DuckDB connection / 线程数")
     duckdb_memory: str = Field("1500MB", description="Memory limit of one DuckDB connection / 内存上限")

@@ -337,6 +337,28 @@ def _scan(root: str, at: int) -> str:
     return f"(SELECT {picked} FROM {scan})"
 
 
+def changes_sql(name: str, old: int, new: int) -> tuple[str, str] | None:
+    """FROM texts of the data files that only version ``new`` has, and of those that only ``old`` had ("" for none).
+
+    A row that differs between the versions lies in one of them; a row that was merely rewritten lies in both. None
+    where they cannot be told apart so: other columns, partitions, or a file of ``old`` that is no longer on disk.
+    """
+    before, after = open_table(name, old), open_table(name, new)
+    if before.metadata().partition_columns or columns(name, old) != columns(name, new):
+        return None
+    old_files, new_files = set(before.file_uris()), set(after.file_uris())
+    gone = sorted(old_files - new_files)
+    if not all(Path(uri.removeprefix("file://")).exists() for uri in gone):
+        return None
+    texts = []
+    for uris in (sorted(new_files - old_files), gone):
+        listed = ", ".join(_quote(u) for u in uris)
+        texts.append(
+            f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)" if uris else ""
+        )
+    return texts[0], texts[1]
+
+
 def scan_sql(name: str, at: int | None = None) -> str:
     """SQL text that stands for the table in a FROM clause, at a version (default: newest).
 

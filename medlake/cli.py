@@ -14,6 +14,7 @@ from medlake.commands import (
     codes,
     contracts,
     edge,
+    empi,
     extract,
     fhir,
     ingest,
@@ -37,13 +38,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-empi_app = typer.Typer(help="主索引 / one identity per resident", no_args_is_help=True)
 quality_app = typer.Typer(help="质控 / rules, findings, gates", no_args_is_help=True)
 catalog_app = typer.Typer(help="数据资产目录 / the catalogue of data assets", no_args_is_help=True)
-app.add_typer(empi_app, name="empi")
 app.add_typer(quality_app, name="quality")
 app.add_typer(catalog_app, name="catalog")
 for _name, _group in {
+    "empi": empi,
     "ingest": ingest,
     "quarantine": quarantine,
     "contracts": contracts,
@@ -97,30 +97,6 @@ def simulate(
         )
 
     measured(work, json, "模拟城市 simulate", "medlake ingest --feed his --date 2026-11-17")
-
-
-@empi_app.command("link")
-def empi_link(day: Day, json: Json = False) -> None:
-    """把各系统的登记归到人 / link the registrations of all systems to persons."""
-
-    def work() -> dict[str, Any]:
-        import empi
-
-        return empi.link(day.date())
-
-    measured(work, json, "主索引 link", "medlake empi evaluate")
-
-
-@empi_app.command("evaluate")
-def empi_evaluate(json: Json = False) -> None:
-    """对照模拟真值：成对精确率、召回率、F1、完全一致的人 / measure against the simulator's truth."""
-
-    def work() -> dict[str, Any]:
-        import empi
-
-        return empi.evaluate()
-
-    measured(work, json, "主索引评估 evaluate", "medlake quality check --date …")
 
 
 @quality_app.command("check")

@@ -28,10 +28,12 @@ ROOMS: tuple[Room, ...] = (
     Room("catalogue", "目录", ("/catalogue", "/api/catalogue"), _ALL),
     Room("description", "接口", ("/api/openapi.json",), _ALL),
     Room("ingest", "上传", ("/ingest",), frozenset({CLIENT})),
+    Room("fhir", "主索引接口", ("/fhir",), frozenset({CLIENT})),
 )
 
-#: Open to everybody: whether the portal lives, and the stylesheet that the login page needs. No data.
-PUBLIC = ("/healthz", "/static")
+#: Open to everybody: whether the portal lives, the stylesheet that the login page needs, what the FHIR service can do.
+#: No data.
+PUBLIC = ("/healthz", "/static", "/fhir/metadata")
 
 
 def _below(path: str, prefix: str) -> bool:
@@ -50,7 +52,7 @@ def room_of(path: str) -> Room | None:
 def is_for_clients(path: str) -> bool:
     """Whether programs are asked for a token here, and persons have no business."""
     room = room_of(path)
-    return room is not None and CLIENT in room.roles
+    return room is not None and CLIENT in room.roles and not is_public(path)
 
 
 def rooms_for(role: str) -> list[Room]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,7 +18,7 @@ from lake.errors import MedlakeError
 from lake.log import logger
 from portal import accounts, pages
 from portal.door import Door
-from portal.routers import catalogue, home, ingest, ledger, quality
+from portal.routers import catalogue, fhir, home, ingest, ledger, quality
 
 _log = logger("portal")
 
@@ -41,9 +43,12 @@ async def _receiving(app: FastAPI) -> AsyncIterator[None]:
         await app.state.uploads.start()
     except MedlakeError as error:  # another process holds a door: pages go on, uploads will say so
         _log.error("uploads_not_started", code=error.code)
+    warming = asyncio.create_task(run_in_threadpool(fhir.warm, app))
     try:
         yield
     finally:
+        await warming
+        await run_in_threadpool(fhir.close, app)
         await app.state.uploads.close()
 
 
@@ -59,8 +64,8 @@ def create_app() -> FastAPI:
         lifespan=_receiving,
     )
     app.state.uploads = Uploads()
-    for router in (home.router, quality.router, ledger.router, catalogue.router, ingest.router):
-        app.include_router(router)
+    for room in (home, quality, ledger, catalogue, ingest, fhir):
+        app.include_router(room.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC_DIR), name="static")
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(MedlakeError, _medlake_problem)

@@ -9,20 +9,25 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import insert, select, update
+from starlette.concurrency import run_in_threadpool
 
 from lake import contracts, crypto, ops, registry
 from lake.errors import MedlakeError
 
 _PREFIX = "mlk_"
 
+#: Words beside feeds that a token may carry: to ask the registry of residents over FHIR, and to merge in it.
+SCOPES = frozenset({"empi", "empi-merge"})
+
 
 @dataclass(frozen=True)
 class Client:
-    """Who uploads: an institution, for these feeds."""
+    """Who comes: an institution, for these feeds and scopes. ``note``: what its token was made for."""
 
     token_id: str
     org_code: str
     feeds: frozenset[str]
+    note: str = ""
 
 
 def _digest(word: str) -> str:
@@ -37,13 +42,13 @@ def create(org_code: str, feeds: Sequence[str], *, days: int = 365, note: str = 
     """Make a token; returns its id and the token itself, which nobody can read again.
 
     Raises:
-        MedlakeError: E273 no such institution, or no time to live; E102 no such feed.
+        MedlakeError: E273 no such institution, or no time to live; E102 no such feed or scope.
     """
     if org_code not in registry.org_codes():
         raise MedlakeError("E273", detail=f"institution {org_code}")
     if not feeds or days < 1:
         raise MedlakeError("E273", detail="no feed, or no day to live")
-    for feed in feeds:
+    for feed in set(feeds) - SCOPES:
         contracts.contract(feed)
     now = datetime.now(UTC)
     token_id, word = secrets.token_hex(4), _PREFIX + secrets.token_urlsafe(32)
@@ -70,7 +75,7 @@ def check(word: str) -> Client:
         MedlakeError: E273, nobody does, or it has expired or was revoked.
     """
     query = select(ops.client_token).where(ops.client_token.c.digest == _digest(word))
-    with ops.engine().begin() as connection:
+    with ops.reader().connect() as connection:
         row = connection.execute(query).one_or_none() if word.startswith(_PREFIX) else None
     if row is None:
         raise MedlakeError("E273", detail="unknown")
@@ -78,7 +83,14 @@ def check(word: str) -> Client:
         raise MedlakeError("E273", detail="revoked")
     if _aware(row.expires_at) <= datetime.now(UTC):
         raise MedlakeError("E273", detail="expired")
-    return Client(row.token_id, row.org_code, frozenset(row.feeds.split()))
+    return Client(row.token_id, row.org_code, frozenset(row.feeds.split()), row.note)
+
+
+async def known(word: str) -> Client:
+    """:func:`check` for a server: SQLite's readers wait for nobody, so that a thread would cost more than the look-up."""
+    if ops.reader().dialect.name == "sqlite":
+        return check(word)
+    return await run_in_threadpool(check, word)
 
 
 def listed() -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ import base64
 import binascii
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lake.errors import MedlakeError
 from lake.log import logger
 from portal import access, accounts, clients, pages
+from portal.fhir import outcome
 
 _log = logger("portal")
 
@@ -85,14 +85,17 @@ class Door:
         try:
             if scheme.lower() != "bearer":
                 raise MedlakeError("E273", detail="none given")
-            request.state.client = await run_in_threadpool(clients.check, word.strip())
+            request.state.client = await clients.known(word.strip())
         except MedlakeError as error:
             if error.code != "E273":
                 raise
             _log.warning("client_refused", code=error.code, path=request.url.path.split("/", 2)[1])
+            challenge = {"www-authenticate": 'Bearer realm="Medlake"'}
+            if request.url.path.startswith("/fhir/"):
+                return outcome.refused(error, headers=challenge)
             content = {"code": error.code, "zh": error.zh, "en": error.en}
             content |= {"remedy_zh": error.remedy_zh, "remedy_en": error.remedy_en}
-            return JSONResponse(content, 401, {"www-authenticate": 'Bearer realm="Medlake"'})
+            return JSONResponse(content, 401, challenge)
         return None
 
     def _refusal(self, request: Request) -> Response | None:

@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from lake.local_time import SHANGHAI
 from portal import access
+from portal.fhir import outcome
 
 _HERE = Path(__file__).parent
 STATIC_DIR = _HERE / "static"
@@ -90,7 +91,9 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
 
 
 def problem(request: Request, status: int) -> Response:
-    """The error page of a status, or its JSON twin below ``/api`` and ``/ingest``."""
+    """The error page of a status, its JSON twin below ``/api`` and ``/ingest``, an OperationOutcome below ``/fhir``."""
+    if request.url.path.startswith("/fhir/"):
+        return outcome.problem(status)
     title, what, remedy = _PROBLEMS.get(status, _PROBLEMS[500])
     if request.url.path.startswith(("/api/", "/ingest/")):
         return JSONResponse({"status": status, "title": title, "detail": what, "remedy": remedy}, status)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -116,12 +116,17 @@ def _known(rule: Rule, target: Target, as_of: date) -> list[str]:
     return [f"{target.dated_by} >= {day(first)}" if target.dated_by else "false"]
 
 
-def flag_sql(book: RuleBook, rule: Rule, table: str, as_of: date) -> str:
+def flag_sql(
+    book: RuleBook, rule: Rule, table: str, as_of: date, present: Collection[str] | None = None
+) -> str:
     """One rule's flag: ``CASE`` over eligibility, what must not have failed, and its condition.
 
-    A prerequisite that failed as a warning only, or was not evaluated, does not hold its dependants back.
+    A prerequisite that failed as a warning only, or was not evaluated, does not hold its dependants back. Where a
+    table that the rule requires is not in the lake (``present``; None: all are), it is not evaluated.
     """
     target = rule.target(table)
+    if not book.evaluable(rule, table, present):
+        return f"CAST(NULL AS TINYINT) AS {name(rule.id)}"
     guards = [
         *_known(rule, target, as_of),
         f"({bind(target.eligibility, rule.params, as_of, target.dated_by)})",
@@ -134,26 +139,26 @@ def flag_sql(book: RuleBook, rule: Rule, table: str, as_of: date) -> str:
     return f"CASE WHEN {' AND '.join(guards)} THEN CAST(({condition}) AS TINYINT) END AS {name(rule.id)}"
 
 
-def joins_sql(book: RuleBook, table: str) -> str:
+def joins_sql(book: RuleBook, table: str, present: Collection[str] | None = None) -> str:
     """The table and the set queries that its rules use, each under its own name, joined by ``rid``."""
-    used = sorted({t.query for r in book.of_table(table) for t in r.targets if t.table == table and t.query})
+    used = book.queries_of(table, present)
     joins = [f"LEFT JOIN q_{q} AS {q} ON {q}.q_rid = r.rid" for q in used]
     return " ".join([f"{name(table)} AS r", *joins])
 
 
-def flags_sql(book: RuleBook, table: str, as_of: date, into: str) -> str:
+def flags_sql(
+    book: RuleBook, table: str, as_of: date, into: str, present: Collection[str] | None = None
+) -> str:
     """One scan of a table that writes its keys and one flag per rule."""
-    flags = [flag_sql(book, rule, table, as_of) for rule in book.of_table(table)]
+    flags = [flag_sql(book, rule, table, as_of, present) for rule in book.of_table(table)]
     columns = ",\n  ".join(["r.rid", "r.org_code", "r.record_key", *flags])
-    return (
-        f"CREATE OR REPLACE TABLE {into}.{name(table)} AS SELECT\n  {columns}\nFROM {joins_sql(book, table)}"
-    )
+    return f"CREATE OR REPLACE TABLE {into}.{name(table)} AS SELECT\n  {columns}\nFROM {joins_sql(book, table, present)}"
 
 
-def failing_sql(book: RuleBook, table: str, flags: str) -> str:
+def failing_sql(book: RuleBook, table: str, flags: str, present: Collection[str] | None = None) -> str:
     """The records with at least one violation, whole, with set queries as structs and flags beside them."""
     rules = [name(r.id) for r in book.of_table(table)]
-    used = sorted({t.query for r in book.of_table(table) for t in r.targets if t.table == table and t.query})
+    used = book.queries_of(table, present)
     picked = ", ".join(["r.*", *used, *(f"f.{r}" for r in rules)])
     any_failed = " OR ".join(f"f.{r} = 1" for r in rules)
     return (

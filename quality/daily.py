@@ -17,7 +17,7 @@ from lake import duck, lineage, registry, runs, tables
 from lake.kill import point
 from lake.log import logger
 from lake.settings import settings
-from quality import findings, outputs, page, scores
+from quality import findings, given, outputs, page, scores
 from quality.compile import day, text
 from quality.engine import evaluate
 from quality.gate import gates
@@ -95,6 +95,7 @@ def check(data_date: date, book: RuleBook | None = None) -> dict[str, Any]:
     with _workspace(data_date) as folder, duck.connect() as connection:
         silver = {n: v for n, v in run.versions.items() if n.startswith("silver/")}
         duck.create_views(connection, silver)
+        given.create_views(connection, book, data_date)
         connection.execute(f"ATTACH {text(str(folder / 'flags.duckdb'))} AS flags")
         evaluated = evaluate(connection, book, data_date)
         connection.execute("DETACH flags")
@@ -106,7 +107,7 @@ def check(data_date: date, book: RuleBook | None = None) -> dict[str, Any]:
         engine_seconds = time.monotonic() - began
         warm.join()
         counts = _counts(connection)
-        verdicts = judge(book, folder / "flags.duckdb", counts)
+        verdicts = judge(book, folder / "flags.duckdb", counts, evaluated.rows)
         connection.execute("CREATE OR REPLACE TEMP TABLE rule AS SELECT * FROM rule_register")
         connection.register("gate", outputs.gate_table(made))
         connection.register("validation", outputs.validation_table(verdicts, checks, data_date))

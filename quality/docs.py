@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from lake import registry
-from lake.contracts import table_contract
 from lake.settings import settings
 from quality.rule import Rule, RuleBook, rulebook
+from quality.shapes import shape
 
-KINDS_ZH = {"row": "单条记录", "set": "跨记录/跨表"}
+KINDS_ZH = {"row": "单条记录", "set": "跨记录/跨表", "sum": "统计", "each": "逐表生成"}
 SEVERITY_ZH = {"error": "错误", "warn": "警告", "info": "提示"}
 EFFECT_ZH = {"exclude": "剔除", "show": "仅展示", "block": "阻断"}
 EXPECT_ZH = {"pass": "通过", "fail": "违规", "skip": "不判定"}
 
 
 def label(table: str) -> str:
-    """A table's Chinese name, from its contract."""
-    return table_contract(table).label_zh
+    """A table's Chinese name."""
+    return shape(table).label_zh
 
 
 def thresholds(rule: Rule) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ class Evaluated:
     """What an evaluation left in the connection.
 
     ``finding_now`` (one row per rule and failing record), ``rule_count`` (per rule, table, institution) and the
-    flags ``<flags>.<table>``; ``rows`` counts the records of each judged table.
+    flags ``<flags>.<table>``; ``rows`` counts the records of each judged table that the lake has.
     """
 
     book: RuleBook
@@ -41,7 +41,8 @@ class Evaluated:
     rows: dict[str, int]
 
 
-def _count(connection: duckdb.DuckDBPyConnection, book: RuleBook, table: str, flags: str) -> None:
+def _count(connection: duckdb.DuckDBPyConnection, book: RuleBook, table: str, flags: str) -> set[str]:
+    """Count evaluated and failed records per rule and institution. Returns the rules that some record failed."""
     rules = [r.id for r in book.of_table(table)]
     for measure, function in (("evaluated", "count"), ("failed", "sum")):
         columns = ", ".join(f"coalesce({function}({sql.name(r)}), 0)::BIGINT AS {sql.name(r)}" for r in rules)
@@ -54,6 +55,8 @@ def _count(connection: duckdb.DuckDBPyConnection, book: RuleBook, table: str, fl
         f"INSERT INTO rule_count SELECT rule_id, {sql.text(table)}, org_code, evaluated, failed "
         "FROM c_evaluated INNER JOIN c_failed USING (org_code, rule_id)"
     )
+    failed = connection.execute("SELECT DISTINCT rule_id FROM c_failed WHERE failed > 0").fetchall()
+    return {rule_id for (rule_id,) in failed}
 
 
 def evaluate(
@@ -68,29 +71,33 @@ def evaluate(
     Raises:
         MedlakeError: E403, a rule's SQL does not run.
     """
-    rows = prepare(connection, book)
-    for query in sorted({t.query for r in book.rules for t in r.targets if t.query}):
+    prepared = prepare(connection, book, as_of)
+    runnable = sorted({q for t in prepared.rows for q in book.queries_of(t, prepared.present)})
+    for query in runnable:
+        table = book.queries[query].table
         try:
             run_query(connection, book.queries[query], as_of)
         except duckdb.Error as error:
-            table = book.queries[query].table
             raise MedlakeError("E403", rule_id=query, table=table, detail=_plain(error)) from error
     connection.execute(_FINDING_NOW)
     connection.execute(_RULE_COUNT)
-    for table in book.tables:
+    for table in prepared.rows:
         try:
-            connection.execute(sql.flags_sql(book, table, as_of, flags))
-            connection.execute(sql.failing_sql(book, table, flags))
+            connection.execute(sql.flags_sql(book, table, as_of, flags, prepared.present))
+            failed = _count(connection, book, table, flags)
+            if failed:
+                connection.execute(sql.failing_sql(book, table, flags, prepared.present))
         except duckdb.Error as error:
             raise MedlakeError("E403", rule_id=table, table=table, detail=_plain(error)) from error
         for rule in book.of_table(table):
+            if rule.id not in failed:
+                continue
             try:
                 connection.execute("INSERT INTO finding_now " + sql.finding_sql(rule, table, as_of))
             except duckdb.Error as error:
                 raise MedlakeError("E403", rule_id=rule.id, table=table, detail=_plain(error)) from error
-        _count(connection, book, table, flags)
     connection.execute("DROP TABLE IF EXISTS failing")
-    return Evaluated(book, as_of, flags, rows)
+    return Evaluated(book, as_of, flags, prepared.rows)
 
 
 def _plain(error: duckdb.Error) -> str:

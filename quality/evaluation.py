@@ -25,7 +25,8 @@ def evaluate(book: RuleBook | None = None) -> dict[str, Any]:
 
     Returns:
         ``rules``, ``rules_hit`` (with at least one true finding), ``precision``, ``recall``, ``worst_rules`` and
-        ``by_rule`` (injected, found, missed, unexplained, precision, recall), ``seconds``.
+        ``by_rule`` (injected, found, missed, unexplained, precision, recall), ``without_truth`` (rules in observation
+        that found something and that the truth has no fault for), ``seconds``.
 
     Raises:
         MedlakeError: E406, there is no truth or it has other columns; E103, nothing was checked yet.
@@ -74,6 +75,10 @@ def evaluate(book: RuleBook | None = None) -> dict[str, Any]:
         )
     known = {r.id for r in book.rules}
     by_rule = [_measured(r) for r in rows if r["rule_id"] in known]
+    watching = {r.id for r in book.rules if r.observing(run.data_date)}
+    # A rule in observation without a fault in the truth says nothing about precision: it is counted apart.
+    apart = [r["rule_id"] for r in by_rule if r["rule_id"] in watching and not r["faults"]]
+    by_rule = [r for r in by_rule if r["rule_id"] not in apart]
     total = _measured({k: sum(r[k] for r in by_rule) for k in ("faults", "found", "missed", "unexplained")})
     worst = sorted(by_rule, key=lambda r: min(r["recall"] or 0, r["precision"] or 0) if r["faults"] else 1)
     return {
@@ -85,6 +90,7 @@ def evaluate(book: RuleBook | None = None) -> dict[str, Any]:
         "faults": total["faults"],
         "worst_rules": [r["rule_id"] for r in worst[:5]],
         "by_rule": by_rule,
+        "without_truth": apart,
         "seconds": round(time.monotonic() - began, 3),
     }
 

@@ -31,10 +31,11 @@ class Gate:
 
 
 def _shares(
-    connection: duckdb.DuckDBPyConnection, book: RuleBook, product: str
+    connection: duckdb.DuckDBPyConnection, book: RuleBook, product: str, data_date: date
 ) -> tuple[int, int, list[tuple[str, str, int]]]:
     """Excluded and eligible records, and (rule, title, records) of the rules that exclude most."""
-    exclude = {(r.id, t.table) for r in book.rules for t in r.targets if t.products.get(product) == "exclude"}
+    settled = [r for r in book.rules if not r.observing(data_date)]  # a rule in observation moves no gate
+    exclude = {(r.id, t.table) for r in settled for t in r.targets if t.products.get(product) == "exclude"}
     if not exclude:
         return 0, 0, []
     judged = sorted({table for _, table in exclude})
@@ -66,7 +67,7 @@ def gates(
     """One gate per product of the register, from the tables that the evaluation left in the connection."""
     made = []
     for product in products:
-        excluded, eligible, top = _shares(connection, book, product.product)
+        excluded, eligible, top = _shares(connection, book, product.product, data_date)
         share = round(100 * excluded / eligible, 2) if eligible else 0.0
         broken = [c for c in checks if c.passed is False and product.product in c.products]
         reasons_zh = [f"完整性检查未通过 {c.id} {c.title_zh}：{c.message_zh}" for c in broken]

@@ -49,3 +49,19 @@ create or replace temp macro as_text(x) as
         when 'false' then '否'
         else coalesce(regexp_replace(cast(x as varchar), '\.0$', ''), '空')
     end;
+
+-- The months of a child's check-up by its stage code: 8m, 4y.
+create or replace temp macro stage_months(stage) as
+    try_cast(regexp_extract(stage, '^[0-9]+') as integer) * case right(stage, 1) when 'y' then 12 else 1 end;
+
+-- z-score by the LMS method; beyond 3 the WHO extends it by the distance from 2 to 3 (weight).
+create or replace temp macro lms_value(l, m, s, z) as m * power(1 + l * s * z, 1 / l);
+create or replace temp macro lms_z(x, l, m, s) as
+    case
+        when x <= 0 then null
+        when (power(x / m, l) - 1) / (l * s) > 3
+            then 3 + (x - lms_value(l, m, s, 3)) / (lms_value(l, m, s, 3) - lms_value(l, m, s, 2))
+        when (power(x / m, l) - 1) / (l * s) < -3
+            then -3 + (x - lms_value(l, m, s, -3)) / (lms_value(l, m, s, -2) - lms_value(l, m, s, -3))
+        else (power(x / m, l) - 1) / (l * s)
+    end;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import lru_cache
@@ -13,13 +13,17 @@ from typing import Any
 
 import yaml
 
-from lake import contracts, registry
+from lake import registry
 from lake.errors import MedlakeError
+from quality.shapes import derived, known_tables
 
 RULES_DIR = Path(__file__).parent / "rules"
 
 #: A rule observes for so many days after its introduction: it shows findings, it excludes nothing.
 OBSERVATION_DAYS = 30
+
+#: Code lists and reference values that set queries may read besides silver (``quality/reference``, dbt's seeds).
+REFERENCE = ("dim_org", "dim_region", "growth_who", "immunization_plan", "notifiable_icd10", "pregnancy_drug")
 
 #: ``:name`` in SQL text, but not ``::type`` and not ``12:30``.
 PLACEHOLDER = re.compile(r"(?<![:\w]):([a-z][a-z0-9_]*)")
@@ -39,7 +43,11 @@ class Param:
 
 @dataclass(frozen=True)
 class Query:
-    """A set query of a domain: one row per ``rid`` of ``table``; a rule names its columns ``<query>.<column>``."""
+    """A set query of a domain: one row per ``rid`` of ``table``; a rule names its columns ``<query>.<column>``.
+
+    ``requires`` names tables without which its rules are not evaluated: where a feed is not connected, that something
+    is missing from it tells nothing.
+    """
 
     name: str
     table: str
@@ -47,6 +55,7 @@ class Query:
     scope: str
     params: Mapping[str, Param]
     sql: str
+    requires: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,9 +129,27 @@ class RuleBook:
 
     @property
     def reads(self) -> list[str]:
-        """Tables that must be prepared: those judged, and those that set queries read."""
-        used = {t.query for r in self.rules for t in r.targets if t.query}
-        return sorted({*self.tables, "ph_archive", *(t for q in used for t in self.queries[q].reads)})
+        """Tables that must be prepared: those judged, those that set queries read, and what derived ones are made of."""
+        todo = {*self.tables, "ph_archive", *(t for q in self.used_queries for t in self.queries[q].reads)}
+        found: set[str] = set()
+        while todo:
+            found.add(table := todo.pop())
+            todo |= set(derived()[table].reads if table in derived() else ()) - found
+        return sorted(found)
+
+    def evaluable(self, rule: Rule, table: str, present: Collection[str] | None) -> bool:
+        """Whether the lake has what the rule requires on a table (``present`` None: it has everything)."""
+        query = rule.target(table).query
+        return present is None or query is None or set(self.queries[query].requires) <= set(present)
+
+    def queries_of(self, table: str, present: Collection[str] | None = None) -> list[str]:
+        """Set queries of the rules that can be evaluated on a table."""
+        rules = [r for r in self.of_table(table) if self.evaluable(r, table, present)]
+        return sorted({q for r in rules if (q := r.target(table).query)})
+
+    @property
+    def used_queries(self) -> list[str]:
+        return sorted({t.query for r in self.rules for t in r.targets if t.query})
 
     def of_table(self, table: str) -> list[Rule]:
         """Rules that judge a table, each after those it needs."""
@@ -200,8 +227,15 @@ _COPIED = ("id", "version", "title_zh", "title_en", "category", "kind", "severit
            "verified", "owner", "tolerance_pct")  # fmt: skip
 
 
-def _rule(book: Mapping[str, Any], node: Mapping[str, Any], queries: Mapping[str, Query]) -> Rule:
-    targets = tuple(_target(node, other) for other in ({}, *node.get("also", [])))
+def _rule(book: Mapping[str, Any], node: Mapping[str, Any], queries: dict[str, Query]) -> Rule:
+    if "each" in node:
+        from quality.generic import expand
+
+        made = expand(node, _params(node.get("params")))
+        targets = tuple(_target(node, other) for other, _ in made)
+        queries |= {query.name: query for _, query in made if query}
+    else:
+        targets = tuple(_target(node, other) for other in ({}, *node.get("also", [])))
     params = _params(node.get("params"))
     for query in {t.query for t in targets if t.query}:
         params = {**queries[query].params, **params}
@@ -233,7 +267,7 @@ def _problems(book: RuleBook, files: Mapping[str, str]) -> list[tuple[str, str, 
     """What the schema cannot see, as (file, rule, problem)."""
     found: list[tuple[str, str, str]] = []
     products = {p.product for p in registry.products()}
-    tables = {t.name: t for feed in contracts.contracts().values() for t in feed.tables.values()}
+    tables = known_tables()
     ids = [r.id for r in book.rules]
     for rule in book.rules:
         problems: list[str] = []
@@ -246,7 +280,7 @@ def _problems(book: RuleBook, files: Mapping[str, str]) -> list[tuple[str, str, 
             if target.table not in tables:
                 problems.append(f"there is no table {target.table}")
                 continue
-            columns = tables[target.table].silver_columns
+            columns = tables[target.table]
             problems += [f"{target.table} has no column {c}" for c in target.fields if c not in columns]
             problems += [f"there is no data product {p}" for p in target.products if p not in products]
             asked = {name for text in _texts(target) for name in PLACEHOLDER.findall(text)} - {"as_of"}
@@ -255,7 +289,13 @@ def _problems(book: RuleBook, files: Mapping[str, str]) -> list[tuple[str, str, 
     for query in book.queries.values():
         asked = set(PLACEHOLDER.findall(query.sql)) - {"as_of"}
         found += [("", query.name, f"parameter :{n} has no value") for n in sorted(asked - set(query.params))]
-        found += [("", query.name, f"there is no table {t}") for t in query.reads if t not in tables]
+        known = {*tables, *REFERENCE}
+        found += [("", query.name, f"there is no table {t}") for t in query.reads if t not in known]
+        found += [
+            ("", query.name, f"it requires {t}, which it does not read")
+            for t in query.requires
+            if t not in query.reads
+        ]
     return found
 
 
@@ -283,9 +323,8 @@ def load(directory: Path = RULES_DIR) -> RuleBook:
         files[node["domain"]] = path.name
         for name, query in node.get("queries", {}).items():
             read = tuple(query["reads"])
-            queries[name] = Query(
-                name, query["table"], read, query["scope"], _params(query.get("params")), query["sql"]
-            )
+            params, requires = _params(query.get("params")), tuple(query.get("requires", ()))
+            queries[name] = Query(name, query["table"], read, query["scope"], params, query["sql"], requires)
         known = {
             q
             for r in node["rules"]
@@ -296,7 +335,7 @@ def load(directory: Path = RULES_DIR) -> RuleBook:
             raise MedlakeError(
                 "E402", place=path.name, rule_id="", detail=f"no query {', '.join(sorted(unknown))}"
             )
-        rules += [_rule(node, r, queries) for r in node["rules"]]
+        rules += sorted((_rule(node, r, queries) for r in node["rules"]), key=lambda r: r.id)
     book = RuleBook(tuple(rules), queries)
     for file, rule_id, problem in _problems(book, files):
         raise MedlakeError("E402", place=file, rule_id=rule_id, detail=problem)

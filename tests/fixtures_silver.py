@@ -22,11 +22,20 @@ Rows = Sequence[Mapping[str, Any]]
 _ARROW = {
     "VARCHAR": pa.string(),
     "BIGINT": pa.int64(),
+    "INTEGER": pa.int32(),
     "DOUBLE": pa.float64(),
     "BOOLEAN": pa.bool_(),
     "DATE": pa.date32(),
     "TIMESTAMPTZ": pa.timestamp("us", tz="UTC"),
 }
+
+
+def _arrow_type(kind: str) -> pa.DataType:
+    """``STRUCT(name VARCHAR, ...)`` or one of the plain ones."""
+    if not kind.startswith("STRUCT("):
+        return _ARROW[kind]
+    parts = (part.split() for part in kind.removeprefix("STRUCT(").removesuffix(")").split(","))
+    return pa.struct([(name, _ARROW[plain]) for name, plain in parts])
 
 
 def shanghai(day: date, hour: int = 9, minute: int = 0) -> datetime:
@@ -59,7 +68,7 @@ def arrow(asset_id: str, rows: Rows, day: date) -> pa.Table:
         }.get(asset_id),
     }
     columns = {
-        name: pa.array([row.get(name, usual.get(name)) for row in rows], _ARROW[kind])
+        name: pa.array([row.get(name, usual.get(name)) for row in rows], _arrow_type(kind))
         for name, kind in kinds.items()
     }
     return pa.table(columns)

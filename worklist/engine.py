@@ -10,12 +10,12 @@ from typing import Any
 from sqlalchemy import insert, select, update
 from sqlalchemy.engine import Connection
 
-from lake import audit
+from lake import audit, work
 from lake.errors import MedlakeError
 from lake.log import logger
 from worklist import anonymity, clocks, guards, store, tables
 from worklist.conditions import as_text, is_given
-from worklist.machine import SYSTEM, Kind, Transition, kind
+from worklist.machine import ANONYMOUS, SYSTEM, Kind, Transition, kind
 from worklist.making import item_id_of
 from worklist.store import Event, Item
 
@@ -164,6 +164,7 @@ def act(
             command_key=command_key,
             is_decision=by.decision,
         )
+        _answer(connection, saved, by, given, actor=shown, reason=reason, at=now)
         audit.record(
             "worklist",
             actor=shown,
@@ -177,6 +178,34 @@ def act(
             role=role,
         )
         return saved
+
+
+def _answer(
+    connection: Connection,
+    item: Item,
+    by: Transition,
+    given: Mapping[str, Any],
+    *,
+    actor: str,
+    reason: str,
+    at: datetime,
+) -> None:
+    """Tell the room that asked; of an anonymous item it learns neither who nor why, as in ``decisions``."""
+    known = not item.is_anonymous
+    work.answer(
+        connection,
+        work.Answer(
+            request_key=item.request_key,
+            seq=store.next_seq(connection, item.item_id) - 1,
+            kind=item.kind,
+            action=by.action,
+            to_state=item.state,
+            actor=actor if known else ANONYMOUS,
+            reason=(reason.strip() or None) if known else None,
+            data=given,
+            answered_at=at,
+        ),
+    )
 
 
 def act_as_system(

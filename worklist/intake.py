@@ -1,4 +1,7 @@
-"""From requests to items: at least once from the table, exactly one item a request."""
+"""From requests to items: at least once from the table, exactly one item a request.
+
+A request of kind ``settle`` (``lake.work.settle``) makes no item: it moves the one it names, as the engine's doing.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from typing import Any
 
 from sqlalchemy import bindparam, case, select, update
 
-from lake import ops
+from lake import ops, work
+from lake.errors import MedlakeError
 from lake.log import logger
-from worklist import anonymity, making, store
+from worklist import anonymity, engine, making, store
 from worklist.machine import kinds
 from worklist.making import Asked
 
@@ -87,12 +91,42 @@ def take_requests(now: datetime | None = None, *, chunk: int = 200, most: int = 
         slowest = max([slowest, *(i.seconds_to_item for i in made)])
         if len(rows) < chunk:
             break
+    _settle(now, chunk, most)
     with store.begin() as connection:
-        lost = select(_r.kind).where(_r.taken_at.is_(None), _r.kind.not_in(known_kinds))
+        lost = select(_r.kind).where(_r.taken_at.is_(None), _r.kind.not_in([*known_kinds, work.SETTLE]))
         unknown = sorted({row.kind for row in connection.execute(lost.distinct())})
     if counts["taken"] or unknown:
         _log.info("requests_taken", count=counts["taken"], codes=unknown, seconds=round(slowest, 3))
     return counts | {"unknown_kind": unknown, "latency_s_max": round(slowest, 3)}
+
+
+def _settle(now: datetime | None, chunk: int, most: int) -> None:
+    """Do what later runs found out about requests, oldest first. One for a request that still waits, waits too.
+
+    A step and the mark on its request are two transactions: done again, the step finds the item moved and does nothing.
+    """
+    target = ops.work_request.alias("target").c
+    untaken = select(target.request_key).where(target.request_key == _r.subject, target.taken_at.is_(None))
+    waiting = (
+        select(ops.work_request)
+        .where(_r.taken_at.is_(None), _r.kind == work.SETTLE, ~untaken.exists())
+        .order_by(_r.requested_at, _r.request_key)
+        .limit(chunk)
+    )
+    for _ in range(max(1, most // chunk)):
+        with store.begin() as connection:
+            rows = connection.execute(waiting).all()
+        for row in rows:  # each its own item's transaction
+            said, at = json.loads(row.payload), now or datetime.now(UTC)
+            try:
+                engine.settle(row.subject, said["action"], reason=said["reason"], data=said["data"], at=at)
+            except MedlakeError as error:  # a guard of the kind refuses: that is an answer too
+                _log.warning("settlement_refused", code=error.code, step=said["action"])
+            with store.begin() as connection:
+                mark = update(ops.work_request).where(_r.request_key == row.request_key)
+                connection.execute(mark.values(taken_at=at))
+        if len(rows) < chunk:
+            break
 
 
 def _kept(asked: Asked, payload: str) -> str:

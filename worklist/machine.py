@@ -112,6 +112,7 @@ class Kind:
     transitions: tuple[Transition, ...]
     deadlines: tuple[Deadline, ...]
     anonymous: Mapping[str, Any] = field(default_factory=dict)
+    priority_field: str = ""  # of the payload: ranks the items of this kind, below its priority
 
     def find(self, action: str, state: str) -> Transition | None:
         """The transition of an action out of a state."""
@@ -216,6 +217,7 @@ def parse(node: dict[str, Any], place: str = "") -> Kind:
         transitions=tuple(_transition(t) for t in node["transitions"]),
         deadlines=tuple(_deadline(d) for d in node["deadlines"]),
         anonymous=node.get("anonymous", {}),
+        priority_field=node.get("priority_field", ""),
     )
     if found := faults(made):
         raise MedlakeError("E901", place=place, detail="; ".join(found[:5]))

@@ -39,6 +39,12 @@ def item_id_of(request_key: str) -> str:
     return "W" + sm3_hex(request_key.encode())[:20]
 
 
+def _priority(rule: Kind, payload: Mapping[str, Any]) -> int:
+    """The kind's, or lower where the kind ranks its items by a field; never more urgent than the kind is."""
+    said = as_text(payload.get(rule.priority_field)) if rule.priority_field else ""
+    return min(max(int(said), rule.priority), 9) if said.isascii() and said.isdigit() else rule.priority
+
+
 def _item(asked: Asked, rule: Kind, at: datetime) -> Item:
     payload = {k: as_text(v) if isinstance(v, bool) else v for k, v in asked.payload.items()}
     anonymous = anonymity.is_anonymous(rule, payload)
@@ -54,7 +60,7 @@ def _item(asked: Asked, rule: Kind, at: datetime) -> Item:
         severity=asked.severity,
         state=state.name,
         is_open=True,
-        priority=rule.priority,
+        priority=_priority(rule, payload),
         owner_role=state.owner,
         owner_id=None if anonymous else as_text(payload.get("owner_id")) or None,
         assignee=None,

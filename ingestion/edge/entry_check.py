@@ -91,13 +91,18 @@ def _rules(
         found.append(
             {
                 "rule_id": rule["id"],
-                "severity": "warn" if soft else rule["severity"],
+                "severity": "warn" if soft or _observing(rule, as_of) else rule["severity"],
                 "fields": rule["fields"],
                 "message_zh": message,
                 "remedy_zh": rule["remedy_zh"],
             }
         )
     return found
+
+
+def _observing(rule: Mapping[str, Any], as_of: date) -> bool:
+    """A rule in its first weeks warns and stops nobody."""
+    return as_of.isoformat() < str(rule.get("observe_until", ""))
 
 
 def _resident(pack: PackStore, row: Mapping[str, Any]) -> dict[str, Any] | None:

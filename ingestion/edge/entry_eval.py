@@ -64,6 +64,9 @@ _STRICT: dict[str, Callable[..., Any]] = {
     "round": lambda number, digits: math.copysign(
         math.floor(abs(number) * 10**digits + 0.5) / 10**digits, number
     ),
+    "floor": lambda number: float(math.floor(number)),
+    "ceil": lambda number: math.copysign(math.ceil(number), number),
+    "year": lambda day: day.year,
     "left": lambda text, n: text[: int(n)],
     "right": lambda text, n: text[-int(n) :] if n else "",
     "abs": abs,

@@ -8,6 +8,7 @@ An expression is JSON: a list whose first element names the operation, such as `
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from lake.settings import PROJECT_ROOT
 
 Expression = list[Any]
 RULES_DIR = PROJECT_ROOT / "quality" / "rules"
+
+#: For so long after its introduction a rule only warns (the centre's ``quality.rule.OBSERVATION_DAYS``).
+_OBSERVED = timedelta(days=30)
 
 _BINARY: dict[Any, str] = {
     exp.And: "and", exp.Or: "or", exp.EQ: "=", exp.NEQ: "<>", exp.GT: ">", exp.GTE: ">=", exp.LT: "<", exp.LTE: "<=",
@@ -114,6 +118,7 @@ def _target(rule: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
         "version": rule["version"],
         "table": merged["table"],
         "severity": rule["severity"],
+        "observe_until": str(date.fromisoformat(str(rule["introduced_on"])) + _OBSERVED),
         "title_zh": rule["title_zh"],
         "message_zh": merged["message_zh"],
         "remedy_zh": rule["remedy_zh"],

@@ -1,4 +1,4 @@
-"""``medlake tokens``: who may upload over HTTP."""
+"""``medlake tokens``: who may upload over HTTP, or ask the registry over FHIR."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ app = typer.Typer(help="上传凭证 / tokens of client systems", no_args_is_hel
 @app.command("create")
 def create(
     org: Annotated[str, typer.Option("--org", help="机构编码 / institution")],
-    feeds: Annotated[list[str], typer.Option("--feeds", help="数据源，可多次给出 / feeds, may be repeated")],
+    feeds: Annotated[
+        list[str],
+        typer.Option(
+            "--feeds", help="数据源，或 empi、empi-merge（FHIR 主索引）/ feeds, or empi, empi-merge for FHIR"
+        ),
+    ],
     days: Annotated[int, typer.Option(min=1, max=3650, help="有效天数 / days to live")] = 365,
     note: Annotated[str, typer.Option(help="用途说明 / what it is for")] = "",
     json: Json = False,

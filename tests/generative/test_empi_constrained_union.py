@@ -42,7 +42,8 @@ def oracle(
         ids = {trusted[r] for r in union if trusted[r] >= 0}
         if any(a in union and b in union for a, b in cannot):
             continue
-        if len(ids) > 1 and weight < MUST_LINK_WEIGHT:
+        before = max(len({trusted[r] for r in side if trusted[r] >= 0}) for side in (one, other))
+        if len(ids) > max(1, before) and weight < MUST_LINK_WEIGHT:
             continue
         persons = [p for p in persons if p is not one and p is not other] + [union]
     return [min(next(p for p in persons if i in p)) for i in range(size)]

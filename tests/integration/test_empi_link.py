@@ -314,8 +314,8 @@ def test_no_truth_to_evaluate(town: Path) -> None:
 
 def test_a_small_city_reaches_the_targets(lake_home: Path) -> None:
     """Registrations of a simulated city with the committed error rates; the truth is opened by evaluation only."""
-    from bench.empi import DAY as CITY_DAY
-    from bench.empi import prepare
+    from bench.empi_city import DAY as CITY_DAY
+    from bench.empi_city import make as prepare
 
     prepare(str(lake_home), residents=6000, seed=3)
     result = empi.link(CITY_DAY)
@@ -333,8 +333,8 @@ def test_a_small_city_reaches_the_targets(lake_home: Path) -> None:
 
 
 def test_training_on_the_lake_takes_the_place_of_the_packaged_model(lake_home: Path) -> None:
-    from bench.empi import DAY as CITY_DAY
-    from bench.empi import prepare
+    from bench.empi_city import DAY as CITY_DAY
+    from bench.empi_city import make as prepare
     from empi import model
 
     prepare(str(lake_home), residents=6000, seed=3)

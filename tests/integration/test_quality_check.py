@@ -21,6 +21,7 @@ from lake import ledger, runs, tables
 from lake.errors import MedlakeError
 from quality import daily, page
 from quality.rule import rulebook
+from quality.shapes import derived
 from tests import quality_world as world
 
 pytestmark = pytest.mark.usefixtures("lake_home")
@@ -31,6 +32,11 @@ def rows(table: str, version: int | None = None) -> list[dict[str, Any]]:
         sql = f"SELECT * FROM {tables.scan_sql(table, version)} ORDER BY ALL"
         found: list[dict[str, Any]] = connection.execute(sql).to_arrow_table().to_pylist()
     return found
+
+
+def settled() -> list[dict[str, Any]]:
+    """Findings of rules that are past their observation."""
+    return [r for r in rows("quality/finding") if r["state"] != "observing"]
 
 
 def states(rule_id: str) -> dict[str, str]:
@@ -65,9 +71,9 @@ def test_a_clean_city_has_no_finding_and_all_gates_open() -> None:
     world.city(200, faults=False)
     world.deliver(world.DAY_1)
     result = quality.check(world.DAY_1)
-    assert (result["failed"], result["findings"], result["gate"]) == (0, 0, "open")
+    assert (result["excluded"], result["gate"]) == (0, "open")
     assert result["evaluated"] > 5000
-    assert rows("quality/finding") == []
+    assert settled() == []
 
 
 def test_every_failing_row_is_a_finding_with_its_place() -> None:
@@ -82,7 +88,7 @@ def test_every_failing_row_is_a_finding_with_its_place() -> None:
     small_city([visit(), swapped])
     world.deliver(world.DAY_1)
     quality.check(world.DAY_1)
-    (found,) = rows("quality/finding")
+    (found,) = settled()
     assert found["rule_id"] == "EXM-003"
     assert (found["org_code"], found["table_name"], found["record_key"], found["doctor_id"]) == (
         "C202",
@@ -128,7 +134,7 @@ def test_a_finding_closes_when_mended_and_reopens_when_it_comes_back() -> None:
     small_city([visit(sbp_mmhg=170.0)])
     world.deliver(world.DAY_1)
     quality.check(world.DAY_1)
-    first = rows("quality/finding")
+    first = [r for r in rows("quality/finding") if r["rule_id"] == "HTN-004"]
     assert states("HTN-004") == {"V1": "open"}
 
     small_city([visit(visit_class_code="2", sbp_mmhg=170.0, next_visit_on=visit()["visited_on"])])
@@ -154,7 +160,7 @@ def test_a_finding_closes_when_its_record_is_gone() -> None:
     small_city([visit(visit_id="V9", archive_id="A2", org_code="C202")])
     world.deliver(world.DAY_2)
     quality.check(world.DAY_2)
-    (found,) = rows("quality/finding")
+    (found,) = [r for r in settled() if r["rule_id"] == "HTN-004"]
     assert (found["state"], found["closed_on"], found["source_line"]) == ("closed", world.DAY_2, 17)
     assert rows("quality/exclusion") == []
 
@@ -167,7 +173,8 @@ def test_an_older_date_checked_again_takes_its_own_past() -> None:
     world.deliver(world.DAY_2)
     quality.check(world.DAY_2)
     quality.check(world.DAY_1)
-    (found,) = rows("quality/finding", runs.get_run(world.DAY_1).versions["quality/finding"])
+    kept = rows("quality/finding", runs.get_run(world.DAY_1).versions["quality/finding"])
+    (found,) = [r for r in kept if r["rule_id"] == "HTN-004"]
     assert (found["first_seen_on"], found["last_seen_on"]) == (world.DAY_1, world.DAY_1)
     assert {r["data_date"] for r in rows("quality/scorecard")} == {world.DAY_1, world.DAY_2}
 
@@ -243,11 +250,14 @@ def test_great_expectations_counts_what_the_engine_counts() -> None:
     for r in rows("quality/finding"):
         found[r["table_name"], r["rule_id"]] = found.get((r["table_name"], r["rule_id"]), 0) + 1
     judged = {(v["suite"], v["rule_id"]): v for v in rows("quality/validation") if v["suite"] != "integrity"}
-    assert set(judged) == {(t.table, r.id) for r in rulebook().rules for t in r.targets}
+    there = {t for t, _ in judged}
+    assert there >= {"ph_archive", "htn_visit", "dm_visit", "ph_exam", "htn_card", "dm_card"}
+    assert set(judged) == {(t.table, r.id) for r in rulebook().rules for t in r.targets if t.table in there}
     for key, verdict in judged.items():
         assert verdict["expectation"] == "expect_column_values_to_be_in_set"
         assert verdict["failed"] == found.get(key, 0), key
-        assert verdict["rows"] == tables.row_count(f"silver/{key[0]}")
+        if key[0] not in derived():
+            assert verdict["rows"] == tables.row_count(f"silver/{key[0]}")
         assert 0 <= verdict["failed"] <= verdict["evaluated"] <= verdict["rows"]
 
 

@@ -105,6 +105,63 @@ def test_a_child_under_its_guardians_id_is_a_person_of_its_own(lake_home: Path) 
     assert persons([registration("a", "张建国", **ZHANG), child]) == apart("a", "b")
 
 
+def test_a_spouses_number_is_not_ones_own_though_of_the_same_year(lake_home: Path) -> None:
+    """The number is valid and belongs to somebody born in the same year: it must not hold two registrations apart."""
+    spouse = id_number(date(1958, 9, 2), 322)
+    assert persons(
+        [registration("A", "张建国", **ZHANG), registration("B", "张建国", **(ZHANG | {"id_no": spouse}))]
+    ) == together("A", "B")
+
+
+def test_one_number_that_both_own_joins_a_former_name_and_a_slip_in_the_date(lake_home: Path) -> None:
+    renamed = ZHANG | {"birth_date": date(1958, 3, 21)}
+    assert persons(
+        [registration("A", "张建国", **ZHANG), registration("B", "张卫东", **renamed)]
+    ) == together("A", "B")
+
+
+def test_an_adult_under_his_own_telephone_changed_his_name(lake_home: Path) -> None:
+    nameless = {"sex_code": "1", "birth_date": BORN, **HOME}
+    both = [registration("A", "张建国", **ZHANG), registration("B", "张卫东", **nameless)]
+    assert persons(both) == together("A", "B")
+
+
+def test_adult_twins_of_two_sexes_are_two_though_one_telephone_serves_both(lake_home: Path) -> None:
+    brother = {"sex_code": "1", "birth_date": BORN, **HOME}
+    both = [
+        registration("A", "张建国", **brother),
+        registration("B", "张秀兰", **(brother | {"sex_code": "2"})),
+    ]
+    assert persons(both) == apart("A", "B")
+
+
+def test_children_under_their_parents_telephone_may_be_twins(lake_home: Path) -> None:
+    child = {"sex_code": "1", "birth_date": date(2016, 5, 4), **HOME}
+    both = [registration("A", "张浩然", **child), registration("B", "张子轩", **child)]
+    assert persons(both) == apart("A", "B")
+
+
+def test_a_surname_that_looks_alike_is_a_slip(lake_home: Path) -> None:
+    wu = {"sex_code": "1", "birth_date": BORN, **HOME}
+    assert persons(
+        [registration("A", "吴建国", **(ZHANG | wu)), registration("B", "昊建国", **wu)]
+    ) == together("A", "B")
+
+
+def test_a_nameless_newborn_does_not_join_two_names(lake_home: Path) -> None:
+    """Of twins both have a name, and one registration still says 李丽之子: it is one of them, and they are two."""
+    born = date(2026, 10, 1)
+    home = {"birth_date": born, "sex_code": "1", "contact_name": "李丽", **HOME}
+    found = persons(
+        [
+            registration("N", "李丽之子", **home),
+            registration("A", "王浩然", org_code="C201", **home),
+            registration("B", "王子轩", org_code="C202", **home),
+        ]
+    )
+    assert not any({"A", "B"} <= group for group in found)
+
+
 def test_two_valid_ids_are_two_persons(lake_home: Path) -> None:
     namesake = registration("b", "张建国", **ZHANG | {"id_no": id_number(BORN, 213)})
     assert persons([registration("a", "张建国", **ZHANG), namesake]) == apart("a", "b")

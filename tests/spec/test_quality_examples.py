@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import duckdb
 import pytest
 
 from lake.settings import settings
@@ -22,11 +23,17 @@ ASKED = {
 CASES = [(r, i, e) for r in rulebook().rules for i, e in enumerate(r.examples)]
 
 
+@pytest.fixture(scope="module")
+def desk() -> Iterator[duckdb.DuckDBPyConnection]:
+    with examples.desk() as connection:
+        yield connection
+
+
 @pytest.mark.parametrize(
     ("rule", "index", "example"), CASES, ids=[f"{r.id}-{i}-{e['expect']}" for r, i, e in CASES]
 )
-def test_example(rule: Rule, index: int, example: Mapping[str, Any]) -> None:
-    outcome = examples.run(rulebook(), rule, example)
+def test_example(rule: Rule, index: int, example: Mapping[str, Any], desk: duckdb.DuckDBPyConnection) -> None:
+    outcome = examples.run(rulebook(), rule, example, desk)
     assert outcome.flag == FLAG[example["expect"]], example.get("note_zh", "")
     if outcome.flag == 1:
         assert outcome.severity == example.get("severity", rule.severity)

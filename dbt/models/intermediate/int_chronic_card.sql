@@ -1,4 +1,5 @@
--- One active card with what happened to it this year: follow-ups, the last one, the year's examination.
+-- One active card with what happened to it this year: follow-ups, the last one, the year's examination. A resident with
+-- several archives is managed once per disease, with the services of all of them.
 with card as (
     select
         card.disease,
@@ -9,30 +10,38 @@ with card as (
         card.risk_level_code,
         archive.person_token,
         archive.birth_date,
+        coalesce(several.counted_archive_id, card.archive_id) as counted_archive_id,
         card.is_left_out or coalesce(archive.is_out_of_chronic, false) as is_excluded
     from {{ ref('stg_chronic_card') }} as card
     left join {{ ref('stg_archive') }} as archive on card.archive_id = archive.archive_id
+    left join {{ ref('int_several_archives') }} as several on card.archive_id = several.archive_id
     where {{ is_managed_on('card', data_date()) }}
+    qualify card.archive_id = first_value(card.archive_id) over (
+            partition by card.disease, coalesce(several.counted_archive_id, card.archive_id)
+            order by
+                card.archive_id = several.counted_archive_id desc nulls last,
+                card.carded_on desc nulls last,
+                card.archive_id asc
+        )
 ),
 
 year_visit as (
     select
         visit.disease,
-        visit.archive_id,
+        visit.counted_archive_id,
         count(distinct visit.visited_on)
         filter (where visit.is_face_to_face and not visit.is_left_out) as face_to_face_visits,
         count(*) filter (where not visit.is_left_out) as visits,
         count(*) filter (where visit.is_left_out) as excluded_visits
-    from {{ ref('stg_chronic_visit') }} as visit
-    where visit.visited_on >= {{ year_start() }}
-    group by visit.disease, visit.archive_id
+    from {{ ref('int_chronic_visit') }} as visit
+    group by visit.disease, visit.counted_archive_id
 ),
 
 -- The last follow-up of the year as a whole row: a blood pressure missing in it is missing, not taken from before.
 last_visit as (
     select
         visit.disease,
-        visit.archive_id,
+        visit.counted_archive_id,
         visit.visited_on,
         visit.sbp_mmhg,
         visit.dbp_mmhg,
@@ -40,21 +49,22 @@ last_visit as (
         visit.visit_class_code,
         visit.med_compliance_code,
         visit.next_visit_on
-    from {{ ref('stg_chronic_visit') }} as visit
-    where visit.visited_on >= {{ year_start() }} and not visit.is_left_out
+    from {{ ref('int_chronic_visit') }} as visit
+    where not visit.is_left_out
     qualify row_number() over (
-            partition by visit.disease, visit.archive_id
+            partition by visit.disease, visit.counted_archive_id
             order by visit.visited_on desc, visit.recorded_at desc, visit.visit_id desc
         ) = 1
 ),
 
 last_exam as (
     select
-        exam.archive_id,
+        coalesce(several.counted_archive_id, exam.archive_id) as counted_archive_id,
         max(exam.exam_on) as last_exam_on
     from {{ source('silver', 'ph_exam') }} as exam
+    left join {{ ref('int_several_archives') }} as several on exam.archive_id = several.archive_id
     where exam.exam_on <= {{ data_date() }}
-    group by exam.archive_id
+    group by coalesce(several.counted_archive_id, exam.archive_id)
 ),
 
 combined as (
@@ -80,9 +90,11 @@ combined as (
         last_exam.last_exam_on,
         {{ age_on('card.birth_date', 'coalesce(last_visit.visited_on, ' ~ data_date() ~ ')') }} as age_years
     from card
-    left join year_visit on card.disease = year_visit.disease and card.archive_id = year_visit.archive_id
-    left join last_visit on card.disease = last_visit.disease and card.archive_id = last_visit.archive_id
-    left join last_exam on card.archive_id = last_exam.archive_id
+    left join year_visit
+        on card.disease = year_visit.disease and card.counted_archive_id = year_visit.counted_archive_id
+    left join last_visit
+        on card.disease = last_visit.disease and card.counted_archive_id = last_visit.counted_archive_id
+    left join last_exam on card.counted_archive_id = last_exam.counted_archive_id
 )
 
 select

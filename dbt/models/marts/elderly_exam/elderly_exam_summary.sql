@@ -1,26 +1,32 @@
--- One resident of 65 and over with the year's examination: whether it was done, and how complete it is.
+-- One resident of 65 and over with the year's examination: whether it was done, and how complete it is. Who has several
+-- archives stands here once, with the examinations of all of them.
 with exam as (
     select
-        *,
+        ph_exam.*,
+        coalesce(several.counted_archive_id, ph_exam.archive_id) as counted_archive_id,
         {{ is_left_out('elderly_exam', 'ph_exam', 'ph_exam.org_code', ['ph_exam.exam_id']) }} as is_left_out
     from {{ source('silver', 'ph_exam') }} as ph_exam
+    left join {{ ref('int_several_archives') }} as several on ph_exam.archive_id = several.archive_id
     where ph_exam.exam_on >= {{ year_start() }} and ph_exam.exam_on <= {{ data_date() }}
 ),
 
 excluded_exam as (
     select
-        archive_id,
+        counted_archive_id,
         count(*) as excluded_exams
     from exam
     where is_left_out
-    group by archive_id
+    group by counted_archive_id
 ),
 
 last_exam as (
     select *
     from exam
     where not is_left_out
-    qualify row_number() over (partition by archive_id order by exam_on desc, recorded_at desc, exam_id desc) = 1
+    qualify row_number() over (
+            partition by counted_archive_id
+            order by exam_on desc, recorded_at desc, exam_id desc
+        ) = 1
 ),
 
 checked as (
@@ -59,9 +65,15 @@ checked as (
             if(last_exam.eval_abnormal_code is null, '健康评价', null)
         ) as missing_items_zh
     from {{ ref('stg_archive') }} as archive
-    left join last_exam on archive.archive_id = last_exam.archive_id
-    left join excluded_exam on archive.archive_id = excluded_exam.archive_id
-    where archive.is_active and archive.age_years >= 65
+    left join last_exam on archive.archive_id = last_exam.counted_archive_id
+    left join excluded_exam on archive.archive_id = excluded_exam.counted_archive_id
+    where
+        archive.is_active
+        and archive.age_years >= 65
+        and not exists (
+            select 1 from {{ ref('int_several_archives') }} as several
+            where archive.archive_id = several.archive_id and archive.archive_id <> several.counted_archive_id
+        )
 )
 
 select
