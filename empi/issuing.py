@@ -50,7 +50,7 @@ def issue(connection: duckdb.DuckDBPyConnection, run_id: str, everyone: str) -> 
     while True:
         drawn = _drawn(f"{seed}|{draw}", issued, len(clusters))
         connection.register("fresh", pa.table({"cluster_no": clusters, "empi_id": texts(drawn)}))
-        again = len(drawn) - len(np.unique(drawn))
+        again = np.any(np.diff(np.sort(drawn)) == 0)
         known = connection.execute(
             f"SELECT count(*) FROM fresh SEMI JOIN (SELECT empi_id FROM {everyone}) USING (empi_id)"
         ).fetchall()[0][0]

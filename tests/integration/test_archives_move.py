@@ -28,7 +28,7 @@ from worklist.making import item_id_of
 END = date(2026, 11, 20)
 NEXT = date(2026, 11, 21)
 NOON = datetime(2026, 11, 20, 4, tzinfo=UTC)
-RESIDENTS = 1_200
+RESIDENTS = 2_400
 TABLE = "silver/archive_proposal"
 
 
