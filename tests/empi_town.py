@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from empi import calibration, golden, linking, registry, sources, state
+from empi import calibration, golden, linking, registry, sources, state, unlinkable
 from lake import ledger, ops, runs, tables
 from lake.contracts import table_contract
 from tests.empi_world import id_number
@@ -162,6 +162,11 @@ def compare(connection: duckdb.DuckDBPyConnection) -> None:
         assert rows(connection, f"SELECT {columns} FROM {visible(name)}") == rows(
             connection, f"SELECT {columns} FROM {table}"
         )
+    unlinkable.find(connection)
+    keys = ", ".join(unlinkable.KEY)
+    found = rows(connection, f"SELECT {keys}, reason FROM unlinkable JOIN source_record USING (rec_no)")
+    assert rows(connection, f"SELECT {keys}, reason FROM {visible(unlinkable.TABLE)}") == found
+    assert found, "some cannot be linked"
     record = state.record_columns(connection, "record")
     assert rows(connection, f"SELECT {record} FROM kept.record") == rows(
         connection, f"SELECT {record} FROM record"

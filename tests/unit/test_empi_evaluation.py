@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -10,7 +11,7 @@ import duckdb
 from empi import evaluation, measures
 
 
-def judged(rows: list[tuple[str, str, str | None, str]]) -> dict[str, Any]:
+def judged(rows: Sequence[tuple[str, str, str | None, str]]) -> dict[str, Any]:
     """Rows: local id, empi_id, resident (None: nobody knows), source system. Person p was born in 1950."""
     connection = duckdb.connect()
     connection.execute(
