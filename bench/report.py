@@ -18,7 +18,7 @@ BENCHES = {
     "ingest": "一个招标日的全部数据 a tender day of all feeds, files to silver",
     "mllp": "MLLP 接收与快速通道 HL7 v2 over MLLP, and the fast lane",
     "edge": "23 个前置节点断网 72 小时 23 edge nodes, 72 hours offline, catch-up to silver",
-    "empi": "十万居民的主索引 linkage of 100,000 residents",
+    "empi": "主索引：全量、增量、重跑、在线 linkage in full, by day, again, and online",
     "robustness": "主索引在差错率变化下 linkage as error rates move",
 }
 

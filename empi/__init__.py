@@ -1,6 +1,7 @@
 """One identity per resident: Splink on DuckDB, a registry of stable ids, golden records.
 
-The public face is three verbs. Everything heavy (DuckDB, Splink, pypinyin) is imported when a verb runs.
+The verbs are here; ``review``, ``archives``, ``online`` and ``trial`` have their own. Everything heavy (DuckDB, Splink,
+pypinyin) is imported when a verb runs.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def link(data_date: date, *, mode: str = "auto") -> dict[str, Any]:
 
     Returns:
         counts: ``run_id, data_date, mode, reason, records, persons, pairs, edges, guarded, cut, created, linked,
-        merged, split, seconds``; of an incremental run, those from pairs on are of the affected persons.
+        merged, split, replayed, uncertain, unlinkable, seconds`` and ``stages`` (seconds
+        of each); of an incremental run, those from pairs on are of the affected persons.
 
     Raises:
         MedlakeError: E301, no register has been ingested; E302, the model file cannot be used; E303, people's

@@ -19,7 +19,7 @@ _CHANGED = "SELECT * FROM day_record WHERE NOT is_unknown"
 
 
 def _equal(rule: tuple[str, ...]) -> str:
-    return " AND ".join(f"{blocking._key(c, 'l')} = {blocking._key(c, 'r')}" for c in rule)
+    return " AND ".join(f"{blocking.key_column(c, 'l')} = {blocking.key_column(c, 'r')}" for c in rule)
 
 
 def is_crowded(connection: duckdb.DuckDBPyConnection, limit: int) -> bool:
@@ -28,7 +28,7 @@ def is_crowded(connection: duckdb.DuckDBPyConnection, limit: int) -> bool:
     Only a full run, which counts crowds anew, then keeps the pairs few.
     """
     for number, rule in enumerate(BLOCKING):
-        keys = ", ".join(f"{blocking._key(c, 'l')} AS k{i}" for i, c in enumerate(rule))
+        keys = ", ".join(f"{blocking.key_column(c, 'l')} AS k{i}" for i, c in enumerate(rule))
         names = ", ".join(f"k{i}" for i in range(len(rule)))
         known = " AND ".join(f"k{i} IS NOT NULL" for i in range(len(rule)))
         crowds = connection.execute(
@@ -44,7 +44,7 @@ def propose(connection: duckdb.DuckDBPyConnection) -> None:
     """Make ``day_candidate(id_1, id_2, rule)``: pairs of a record of the day with any record that is not stale."""
     parts = []
     for number, rule in enumerate(BLOCKING):
-        crowd = " AND ".join(f"{blocking._key(c, 'l')} = x.k{i}" for i, c in enumerate(rule))
+        crowd = " AND ".join(f"{blocking.key_column(c, 'l')} = x.k{i}" for i, c in enumerate(rule))
         free = f"NOT EXISTS (SELECT 1 FROM crowd_{number} x WHERE {crowd})"
         day = f"(SELECT * FROM ({_CHANGED}) l WHERE {free})"
         parts.append(

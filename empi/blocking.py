@@ -16,14 +16,14 @@ BLOCK_MAX_RECORDS = 200
 _BUCKETS = 1 << 22
 
 
-def _key(column: str, alias: str) -> str:
+def key_column(column: str, alias: str) -> str:
     """A rule's column, or an expression on one (``left(dob, 4)``), on one side of the join."""
     return column.replace("left(", f"left({alias}.", 1) if column.startswith("left(") else f"{alias}.{column}"
 
 
 def _pairs(number: int, rule: tuple[str, ...], within: str) -> str:
-    equal = " AND ".join(f"{_key(c, 'l')} = {_key(c, 'r')}" for c in rule)
-    crowd = " AND ".join(f"{_key(c, 'l')} = x.k{i}" for i, c in enumerate(rule))
+    equal = " AND ".join(f"{key_column(c, 'l')} = {key_column(c, 'r')}" for c in rule)
+    crowd = " AND ".join(f"{key_column(c, 'l')} = x.k{i}" for i, c in enumerate(rule))
     return f"""SELECT {number}::UTINYINT AS rule, l.rec_no AS rec_l, r.rec_no AS rec_r
         FROM linkable l JOIN linkable r ON {equal}
         WHERE l.rec_no < r.rec_no AND {within} AND NOT EXISTS (SELECT 1 FROM crowd_{number} x WHERE {crowd})"""
@@ -33,7 +33,7 @@ def find_crowds(connection: duckdb.DuckDBPyConnection) -> None:
     """Make ``crowd_<rule>`` (the keys that too many records share) and ``crowd(rule, keys, records, largest)``."""
     told = []
     for number, rule in enumerate(BLOCKING):
-        keys = ", ".join(f"{_key(c, 'l')} AS k{i}" for i, c in enumerate(rule))
+        keys = ", ".join(f"{key_column(c, 'l')} AS k{i}" for i, c in enumerate(rule))
         names = ", ".join(f"k{i}" for i in range(len(rule)))
         known = " AND ".join(f"k{i} IS NOT NULL" for i in range(len(rule)))
         within = f"(SELECT {keys} FROM linkable l)"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import duckdb
 
 from empi import model, review_band, state
+from empi.decisions import RecordKey
 
 TABLE = "silver/match_candidate"
-KEY = ("source_system", "org_code", "identifier_value")
+KEY = RecordKey._fields
 SIDES = tuple(f"{c}_{s}" for s in ("l", "r") for c in KEY)
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from empi import decisions, members
 from empi.decisions import RecordKey
 from empi.members import Members
+from empi.review import pairs
 from lake import duck, ledger, ops, tables, work
 from lake.crypto import sm3_hex
 from lake.errors import MedlakeError
@@ -43,12 +44,7 @@ def _keep(connection: Connection, change_id: str, **values: Any) -> dict[str, An
     connection.execute(insert(ops.registry_change).values(row))
     decisions.told(connection, f"empi_{values['kind']}", values["actor"], change_id=change_id)
     _log.info(f"registry_{values['kind']}", step=values["kind"])
-    return {
-        "state": "applied",
-        "change_id": change_id,
-        "empi_id": values["empi_id"],
-        "other_empi_id": values["other_empi_id"],
-    }
+    return _told(change_id, values["empi_id"], values["other_empi_id"])
 
 
 def merge(
@@ -80,18 +76,14 @@ def merge(
         ops.exclusive(connection, "registry_change")
         made = change_id or _name("merge", empi_id, other_empi_id)
         if known := _known(connection, made):
-            return _told(known)
+            return _told(made, known.empi_id, known.other_empi_id)
         now = members.members(connection, empi_id, other_empi_id)
         if not all(now.values()):
             raise MedlakeError("E321", detail=" ".join(e for e, records in now.items() if not records))
         ours, theirs = now[empi_id], now[other_empi_id]
-        if (
-            (second_actor is None or second_actor == actor)
-            and members.active_archives(ours)
-            and members.active_archives(theirs)
-        ):
-            archives = members.active_archives(ours)[0], members.active_archives(theirs)[0]
-            asked = (empi_id, other_empi_id, archives, reason)
+        archives = [members.active_archives(records) for records in (ours, theirs)]
+        if second_actor in (None, actor) and all(archives):
+            asked = (empi_id, other_empi_id, (archives[0][0], archives[1][0]), reason)
         else:
             decisions.withdraw_between(connection, ours, theirs, actor=actor)
             decisions.write(
@@ -127,13 +119,8 @@ def _name(kind: str, empi_id: str, other_empi_id: str) -> str:
     return f"C{sm3_hex(text.encode())[:20]}"
 
 
-def _told(row: Any) -> dict[str, Any]:
-    return {
-        "state": "applied",
-        "change_id": row.change_id,
-        "empi_id": row.empi_id,
-        "other_empi_id": row.other_empi_id,
-    }
+def _told(change_id: str, empi_id: str, other_empi_id: str) -> dict[str, Any]:
+    return {"state": "applied", "change_id": change_id, "empi_id": empi_id, "other_empi_id": other_empi_id}
 
 
 def _ask(
@@ -141,8 +128,7 @@ def _ask(
 ) -> dict[str, Any]:
     """Ask two people: both archives are in use."""
     low, high = sorted(archives)
-    digest = sm3_hex(json.dumps([list(low), list(high)], ensure_ascii=False, separators=(",", ":")).encode())
-    key = f"{decisions.REVIEW}|{digest}"
+    digest, key = pairs.digest(low, high), pairs.request_key(low, high)
     sides = {f"{n}_{s}": v for s, k in (("l", low), ("r", high)) for n, v in k._asdict().items()}
     ids = {"empi_id_l": empi_id, "empi_id_r": other_empi_id}
     if archives != (low, high):
@@ -151,7 +137,7 @@ def _ask(
     work.ask(
         [
             work.Request(
-                key, decisions.REVIEW, low.org_code, "warn", f"match/{digest[:16]}", datetime.now(UTC),
+                key, pairs.KIND, low.org_code, "warn", f"match/{digest[:16]}", datetime.now(UTC),
                 "registry", payload,
             )
         ]
@@ -172,7 +158,7 @@ def unmerge(merge_id: str, *, actor: str, reason: str, change_id: str | None = N
     with ops.engine().begin() as connection:
         ops.exclusive(connection, "registry_change")
         if known := _known(connection, made):
-            return _told(known)
+            return _told(made, known.empi_id, known.other_empi_id)
         empi_id, other_empi_id, then, theirs = _merged(connection, merge_id)
         now = members.members(connection, empi_id, other_empi_id)
         if now[other_empi_id] or not set(theirs) <= set(now[empi_id]) or set(theirs) == set(now[empi_id]):

@@ -10,10 +10,11 @@ import duckdb
 import pyarrow as pa
 
 from empi import replay
+from empi.decisions import RecordKey
 from empi.sources import as_date
 from lake.crypto import token_column
 
-RECORD_KEY = ("source_system", "org_code", "identifier_value")
+RECORD_KEY = RecordKey._fields
 _ROW = ("empi_id", "identifier_type", *RECORD_KEY)
 #: Kind of number -> its column in ``held``. ``MR``, the registration itself, is the crosswalk proper.
 _KINDS = {"MR": "identifier_value", "NI": "idno", "HC": "card", "SN": "insurance"}

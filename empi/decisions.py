@@ -25,7 +25,6 @@ DECISIONS = ("must_link", "cannot_link", "unsure")
 REVIEW = "empi_review"
 
 _t = ops.match_decision
-_SIDES = ("source_system", "org_code", "identifier_value")
 #: What an answer to a review decides; None withdraws what was decided before.
 _ANSWERS: dict[str, str | None] = {
     "apply_merge": "must_link",
@@ -34,14 +33,6 @@ _ANSWERS: dict[str, str | None] = {
     "unmerge": "cannot_link",
     "reopen": None,
 }
-SCHEMA = pa.schema(
-    [
-        *[pa.field(f"{c}_{s}", pa.string(), nullable=False) for s in ("l", "r") for c in _SIDES],
-        pa.field("decision", pa.string(), nullable=False),
-        pa.field("decided_at", pa.timestamp("us", tz="UTC"), nullable=False),
-        pa.field("decision_id", pa.string(), nullable=False),
-    ]
-)
 
 
 class RecordKey(NamedTuple):
@@ -52,8 +43,18 @@ class RecordKey(NamedTuple):
     identifier_value: str
 
 
+SCHEMA = pa.schema(
+    [
+        *[pa.field(f"{c}_{s}", pa.string(), nullable=False) for s in ("l", "r") for c in RecordKey._fields],
+        pa.field("decision", pa.string(), nullable=False),
+        pa.field("decided_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("decision_id", pa.string(), nullable=False),
+    ]
+)
+
+
 def _key(values: Mapping[str, Any], side: str) -> RecordKey:
-    return RecordKey(*(str(values[f"{c}_{side}"]) for c in _SIDES))
+    return RecordKey(*(str(values[f"{c}_{side}"]) for c in RecordKey._fields))
 
 
 def sides(row: Any) -> tuple[RecordKey, RecordKey]:
@@ -63,7 +64,7 @@ def sides(row: Any) -> tuple[RecordKey, RecordKey]:
 
 def _of(left: RecordKey, right: RecordKey) -> dict[str, str]:
     low, high = sorted((tuple(left), tuple(right)))
-    return {f"{c}_{s}": k[i] for s, k in (("l", low), ("r", high)) for i, c in enumerate(_SIDES)}
+    return {f"{c}_{s}": k[i] for s, k in (("l", low), ("r", high)) for i, c in enumerate(RecordKey._fields)}
 
 
 def _on(pair: Mapping[str, str]) -> list[Any]:

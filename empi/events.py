@@ -6,10 +6,11 @@ from datetime import date
 
 import duckdb
 
+from empi.decisions import RecordKey
 from empi.sources import as_date
 
 TYPES = ("create", "link", "relink", "merge", "split")
-_KEY = "source_system, org_code, identifier_value"
+_KEY = ", ".join(RecordKey._fields)
 
 
 def build_events(connection: duckdb.DuckDBPyConnection, run_id: str, data_date: date) -> dict[str, int]:

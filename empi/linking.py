@@ -190,12 +190,18 @@ def _overwrite(
 
 
 def _same(connection: duckdb.DuckDBPyConnection, table: str, scan: str) -> bool:
-    columns = ", ".join(r[0] for r in connection.execute(f"DESCRIBE {table}").fetchall())
+    """Whether a table of the run holds what is read by ``scan``: the same columns, and a fingerprint of all rows."""
+    first, second = (
+        {r[0] for r in connection.execute(f"DESCRIBE SELECT * FROM {s}").fetchall()} for s in (table, scan)
+    )
+    if first != second:  # written by an older release
+        return False
+    columns = ", ".join(sorted(first))
     fingerprint = (
         f"SELECT count(*), bit_xor(hash(t)), sum(hash(t) % 1000003) FROM (SELECT {columns} FROM {{}}) t"
     )
-    first, second = (connection.execute(fingerprint.format(s)).fetchall() for s in (table, scan))
-    return first == second
+    ours, theirs = (connection.execute(fingerprint.format(s)).fetchall() for s in (table, scan))
+    return bool(ours == theirs)
 
 
 def resolve(

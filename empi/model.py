@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,7 @@ LEVELS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "card": (("same", "card_l = card_r OR insurance_l = insurance_r"),),
 }
-_NULL = {
+NULLS = {
     "idno": "idno_l IS NULL OR idno_r IS NULL",
     "name": "nm_l IS NULL OR nm_r IS NULL",
     # a birth date that was read from the id says nothing new about a pair of that id
@@ -119,6 +120,16 @@ BLOCKING: tuple[tuple[str, ...], ...] = (
 )
 
 
+def gamma_sql(comparison: str, written: Callable[[str], str] = str) -> str:
+    """SQL that says at which level a pair of rows (columns ``<column>_l`` and ``_r``) agrees, as Splink counts levels.
+
+    ``written``: how another engine has a condition.
+    """
+    rungs = LEVELS[comparison]
+    cases = " ".join(f"WHEN {written(sql)} THEN {len(rungs) - place}" for place, (_, sql) in enumerate(rungs))
+    return f"CASE WHEN {written(NULLS[comparison])} THEN -1 {cases} ELSE 0 END AS gamma_{comparison}"
+
+
 def gamma(comparison: str, level: str) -> int:
     """The value of ``gamma_<comparison>`` at a level; ``else`` is 0, null is -1."""
     if level == "else":
@@ -139,7 +150,7 @@ def _comparison(name: str) -> Any:
     from splink import comparison_level_library as levels
     from splink import comparison_library as comparisons
 
-    made: list[Any] = [levels.CustomLevel(_NULL[name], "null").configure(is_null_level=True)]
+    made: list[Any] = [levels.CustomLevel(NULLS[name], "null").configure(is_null_level=True)]
     for label, sql in LEVELS[name]:
         level = levels.CustomLevel(sql, label)
         column = FREQUENCY.get((name, label))

@@ -13,10 +13,11 @@ import pyarrow as pa
 from sqlalchemy import update
 
 from empi import members
+from empi.decisions import RecordKey
 from empi.sources import as_date
 from lake import ops
 
-KEY = "source_system, org_code, identifier_value"
+KEY = ", ".join(RecordKey._fields)
 _SCHEMA = pa.schema([pa.field(c, pa.string()) for c in ("empi_id", *KEY.split(", "))])
 _EVENT = pa.schema(
     [

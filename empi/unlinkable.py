@@ -9,11 +9,12 @@ from __future__ import annotations
 import duckdb
 
 from empi import state
-from empi.blocking import _key
+from empi.blocking import key_column
+from empi.decisions import RecordKey
 from empi.model import BLOCKING
 
 TABLE = "silver/unlinkable"
-KEY = ("source_system", "org_code", "identifier_value")
+KEY = RecordKey._fields
 
 #: Reason -> condition on an unlinkable record ``r`` with its given values ``s``; the first that holds is told.
 REASONS: dict[str, str] = {
@@ -31,14 +32,14 @@ REASONS: dict[str, str] = {
 
 
 def _complete(rule: tuple[str, ...]) -> str:
-    return "(" + " AND ".join(f"{_key(c, 'r')} IS NOT NULL" for c in rule) + ")"
+    return "(" + " AND ".join(f"{key_column(c, 'r')} IS NOT NULL" for c in rule) + ")"
 
 
 def _crowded() -> str:
     """Rows ``(rec_no)``, one for each rule by which a record belongs to a crowd."""
     return " UNION ALL ".join(
         f"SELECT r.rec_no FROM record r JOIN crowd_{number} x ON "
-        + " AND ".join(f"{_key(c, 'r')} = x.k{i}" for i, c in enumerate(rule))
+        + " AND ".join(f"{key_column(c, 'r')} = x.k{i}" for i, c in enumerate(rule))
         for number, rule in enumerate(BLOCKING)
     )
 

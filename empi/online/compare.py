@@ -19,7 +19,7 @@ from empi.guards import GUARD_SQL, PROMOTE
 #: Columns of ``record`` that guards read by themselves.
 _BIRTH = ("birth_mark", "mother_nm", "kin_nm", "is_multiple_birth")
 _SIDE = re.compile(r"\b([a-z_0-9]+)_([lr])\b")
-_LEVEL_TEXTS = [sql for rungs in model.LEVELS.values() for _, sql in rungs] + list(model._NULL.values())
+_LEVEL_TEXTS = [sql for rungs in model.LEVELS.values() for _, sql in rungs] + list(model.NULLS.values())
 
 
 @lru_cache(maxsize=1)
@@ -35,14 +35,6 @@ def _portable(text: str) -> str:
     return re.sub(r"\b([lr])\.(\w+)", r"\2_\1", text)
 
 
-def _gamma(name: str) -> str:
-    rungs = model.LEVELS[name]
-    cases = " ".join(
-        f"WHEN {_portable(sql)} THEN {len(rungs) - place}" for place, (_, sql) in enumerate(rungs)
-    )
-    return f"CASE WHEN {_portable(model._NULL[name])} THEN -1 {cases} ELSE 0 END AS gamma_{name}"
-
-
 @lru_cache(maxsize=1)
 def statement() -> str:
     """Compare one record (parameters ``:idno`` ...) with the records that share one of the keys ``:k0`` ... ``:kn``.
@@ -52,7 +44,7 @@ def statement() -> str:
     read = columns()
     given = ", ".join(f":{c} AS {c}_l" for c in read)
     stored = ", ".join(f"r.{c} AS {c}_r" for c in read)
-    gammas = ", ".join(_gamma(name) for name in model.LEVELS)
+    gammas = ", ".join(model.gamma_sql(name, _portable) for name in model.LEVELS)
     counted = ", ".join(f"{c}_r, tf_{c}" for c in model.FREQUENCY.values())
     kept = ", ".join(f"gamma_{name}" for name in model.LEVELS)
     frequencies = ", ".join(f"r.tf_{c}" for c in model.FREQUENCY.values())

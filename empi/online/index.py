@@ -15,9 +15,10 @@ from datetime import date
 from typing import Any
 
 from empi import model, state, weights
+from empi.decisions import RecordKey
 from empi.online import compare, keys, single
 from empi.online.making import GOLDEN, folder, link
-from empi.online.overlay import Changes, Overlay, RecordKey
+from empi.online.overlay import Changes, Overlay
 from empi.online.single import Query, Shared
 from lake.errors import MedlakeError
 
@@ -292,5 +293,5 @@ def _owner(file: _File, overlay: Overlay, person_no: int, rec_no: int) -> tuple[
         WHERE r.rec_no = ? AND p.person_no = ?""",
         [rec_no, person_no],
     ).fetchone()
-    key = (row[2], row[3], row[4])
+    key = RecordKey(*row[2:5])
     return overlay.owner.get(key, row[0]), key, row[1]

@@ -17,6 +17,7 @@ import duckdb
 from sqlalchemy import func, select
 
 from empi import model, state
+from empi.decisions import RecordKey
 from empi.online import compare, keys
 from lake import duck, ledger, ops, tables
 from lake.errors import MedlakeError
@@ -26,7 +27,7 @@ from lake.settings import settings
 _log = logger("empi")
 _BATCH = 50_000
 PERSON, REDIRECT = "silver/person", "silver/person_redirect"
-_KEY_COLUMNS = ("source_system", "org_code", "identifier_value")
+_KEY_COLUMNS = RecordKey._fields
 _SCHEMA = """
 CREATE TABLE meta (content TEXT NOT NULL);
 CREATE TABLE rec (rec_no INTEGER PRIMARY KEY, person_no INTEGER NOT NULL, {record});

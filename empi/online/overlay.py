@@ -11,10 +11,9 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
+from empi.decisions import RecordKey
 from lake import ops
 from lake.settings import settings
-
-RecordKey = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def replay(changes: list[Any], since: int) -> Overlay:
     made = Overlay(since)
     for row in changes:
         for empi_id, members in json.loads(row.after).items():
-            keys = [(m[0], m[1], m[2]) for m in members]
+            keys = [RecordKey(*m) for m in members]
             made.records[empi_id] = keys
             made.owner.update(dict.fromkeys(keys, empi_id))
         if row.kind == "merge":

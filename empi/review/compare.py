@@ -30,13 +30,6 @@ class Verdict:
         return weights.probability(self.weight)
 
 
-def gamma_sql(name: str) -> str:
-    """``gamma_<name>`` over columns ``<column>_l`` and ``<column>_r``, counted down from the strongest level."""
-    rungs = model.LEVELS[name]
-    cases = " ".join(f"WHEN {sql} THEN {len(rungs) - place}" for place, (_, sql) in enumerate(rungs))
-    return f"CASE WHEN {model._NULL[name]} THEN -1 {cases} ELSE 0 END AS gamma_{name}"
-
-
 def compare(on: Bench, pairs: Sequence[tuple[RecordKey, RecordKey]]) -> dict[int, Verdict]:
     """Score pairs whose records are in ``record`` (``records.load``): place in ``pairs`` -> verdict; others are left out."""
     numbered = [
@@ -52,7 +45,7 @@ def compare(on: Bench, pairs: Sequence[tuple[RecordKey, RecordKey]]) -> dict[int
     connection.executemany("INSERT INTO compared VALUES (?, ?, ?)", numbered)
     columns = [str(r[0]) for r in connection.execute("DESCRIBE record").fetchall() if r[0] != "rec_no"]
     sides = ", ".join(f"{side}.{c} AS {c}_{side}" for side in ("l", "r") for c in columns)
-    gammas = ", ".join(gamma_sql(name) for name in model.LEVELS)
+    gammas = ", ".join(model.gamma_sql(name) for name in model.LEVELS)
     shared = ", ".join(f"CASE WHEN {c}_l = {c}_r THEN {c}_l END AS shared_{c}" for c in _counted())
     found = connection.execute(
         f"""WITH sided AS (SELECT c.*, {sides} FROM compared c

@@ -11,7 +11,7 @@ from lake.crypto import sm3_hex
 
 #: Kind of the items, and what its requests' keys begin with.
 KIND = "empi_review"
-COLUMNS = ("source_system", "org_code", "identifier_value")
+COLUMNS = RecordKey._fields
 
 
 def ordered(one: RecordKey, other: RecordKey) -> tuple[RecordKey, RecordKey]:

@@ -18,6 +18,7 @@ import empi
 from lake import ledger, ops, runs, tables
 from lake.contracts import table_contract
 from lake.errors import MedlakeError
+from lake.settings import settings
 from tests.empi_world import id_number
 
 DAY = date(2026, 11, 18)
@@ -178,6 +179,29 @@ def test_linking_twice_gives_the_same_tables(town: Path) -> None:
     assert [content(n) for n in OUTPUTS] == first
     assert [tables.version(n) for n in OUTPUTS] == versions
     assert again["created"] == again["linked"] == again["merged"] == again["split"] == 0
+
+
+def test_a_lake_of_an_older_release_is_taken_over_with_its_ids(town: Path) -> None:
+    """Its tables have fewer columns, and there are fewer of them; no state was kept."""
+    empi.link(DAY)
+    first, people = crosswalk(), content("silver/person")
+    older = {
+        "silver/person": ["value_source"],
+        "silver/person_event": ["before", "after", "actor", "change_id", "undoes"],
+    }
+    for name, later in older.items():
+        kept = tables.read(name).to_table().drop_columns(later)
+        tables.drop(name)
+        tables.overwrite(name, kept)
+        with ops.engine().begin() as connection:
+            ledger.set_visible(connection, name, tables.version(name), None)
+    (settings().home / "empi" / "state.duckdb").unlink()
+    again = empi.link(DAY + timedelta(days=1))
+    assert (again["mode"], again["created"], again["merged"]) == ("full", 0, 0)
+    assert crosswalk() == first and content("silver/person") == people
+    deliver("patient", [patient("P99", name="新来的", birth_date=date(1990, 1, 2))])
+    assert empi.link(DAY + timedelta(days=2), mode="full")["created"] == 1
+    assert set(tables.columns("silver/person_event")) > set(older["silver/person_event"])
 
 
 def test_the_run_records_what_was_written(town: Path) -> None:
