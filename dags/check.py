@@ -18,8 +18,9 @@ with DAG(
 
     @task(task_id="check", outlets=[QUALITY])
     def check_quality(partition_key: str | None = None) -> dict[str, object]:
-        from quality import check
+        from quality import after_check, check
 
-        return check(data_date(partition_key))
+        day = data_date(partition_key)
+        return check(day) | after_check(day)
 
     check_quality()

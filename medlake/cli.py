@@ -20,6 +20,7 @@ from medlake.commands import (
     ingest,
     listen,
     pacs,
+    quality,
     quarantine,
     tokens,
     worklist,
@@ -38,12 +39,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-quality_app = typer.Typer(help="质控 / rules, findings, gates", no_args_is_help=True)
 catalog_app = typer.Typer(help="数据资产目录 / the catalogue of data assets", no_args_is_help=True)
-app.add_typer(quality_app, name="quality")
 app.add_typer(catalog_app, name="catalog")
 for _name, _group in {
     "empi": empi,
+    "quality": quality,
     "ingest": ingest,
     "quarantine": quarantine,
     "contracts": contracts,
@@ -97,42 +97,6 @@ def simulate(
         )
 
     measured(work, json, "模拟城市 simulate", "medlake ingest --feed his --date 2026-11-17")
-
-
-@quality_app.command("check")
-def quality_check(day: Day, json: Json = False) -> None:
-    """运行规则：问题、评分、质控门 / run the rules: findings, scorecards, gates."""
-
-    def work() -> dict[str, Any]:
-        import quality
-
-        return quality.check(day.date())
-
-    measured(work, json, "质控 check", f"medlake build --date {day:%Y-%m-%d}")
-
-
-@quality_app.command("evaluate")
-def quality_evaluate(json: Json = False) -> None:
-    """对照注入的错误：每条规则找回多少 / how many injected faults each rule found."""
-
-    def work() -> dict[str, Any]:
-        from quality import evaluation
-
-        return evaluation.evaluate()
-
-    measured(work, json, "质控评估 evaluate")
-
-
-@quality_app.command("rules")
-def quality_rules(json: Json = False) -> None:
-    """列出规则 / list the rules."""
-    import quality
-
-    rows = [
-        {"rule_id": r.id, "severity": r.severity, "table": r.table, "title_zh": r.title_zh}
-        for r in quality.rules()
-    ]
-    show.rows(rows, title="规则 rules", as_json=json)
 
 
 @app.command()

@@ -28,6 +28,7 @@ ROOMS: tuple[Room, ...] = (
     Room("catalogue", "目录", ("/catalogue", "/api/catalogue"), _ALL),
     Room("description", "接口", ("/api/openapi.json",), _ALL),
     Room("ingest", "上传", ("/ingest",), frozenset({CLIENT})),
+    Room("quality_api", "质控接口", ("/api/quality",), frozenset({CLIENT})),
     Room("fhir", "主索引接口", ("/fhir",), frozenset({CLIENT})),
 )
 

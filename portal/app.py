@@ -18,7 +18,7 @@ from lake.errors import MedlakeError
 from lake.log import logger
 from portal import accounts, pages
 from portal.door import Door
-from portal.routers import catalogue, fhir, home, ingest, ledger, quality
+from portal.routers import catalogue, fhir, home, ingest, ledger, quality, quality_tickets
 
 _log = logger("portal")
 
@@ -64,7 +64,7 @@ def create_app() -> FastAPI:
         lifespan=_receiving,
     )
     app.state.uploads = Uploads()
-    for room in (home, quality, ledger, catalogue, ingest, fhir):
+    for room in (home, quality, ledger, catalogue, ingest, fhir, quality_tickets):
         app.include_router(room.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC_DIR), name="static")
     app.add_exception_handler(HTTPException, _http_problem)

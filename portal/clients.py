@@ -16,8 +16,9 @@ from lake.errors import MedlakeError
 
 _PREFIX = "mlk_"
 
-#: Words beside feeds that a token may carry: to ask the registry of residents over FHIR, and to merge in it.
-SCOPES = frozenset({"empi", "empi-merge"})
+#: Words beside feeds that a token may carry: to ask the registry of residents over FHIR, and to merge in it;
+#: to see and mend quality tickets, and to decide on waivers.
+SCOPES = frozenset({"empi", "empi-merge", "tickets", "tickets-approve"})
 
 
 @dataclass(frozen=True)

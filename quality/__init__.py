@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quality.rule import Rule
 
-__all__ = ["check", "evaluate", "rules"]
+__all__ = ["after_check", "check", "evaluate", "rules"]
 
 
 def check(data_date: date) -> dict[str, Any]:
@@ -19,6 +19,13 @@ def check(data_date: date) -> dict[str, Any]:
     from quality.daily import check as run
 
     return run(data_date)
+
+
+def after_check(data_date: date) -> dict[str, Any]:
+    """What follows a check and never stops the day: tickets at the institutions, and the list of what is due."""
+    from quality import due, tickets
+
+    return {"tickets": tickets.ask_after_check(data_date), "due": due.build_after_check(data_date)}
 
 
 def rules() -> tuple[Rule, ...]:

@@ -24,6 +24,7 @@ from quality.gate import gates
 from quality.integrity import integrity
 from quality.judge import judge, load_great_expectations
 from quality.rule import RuleBook, rulebook
+from quality.tickets import waiver_sql
 
 _log = logger("quality")
 
@@ -99,7 +100,7 @@ def check(data_date: date, book: RuleBook | None = None) -> dict[str, Any]:
         connection.execute(f"ATTACH {text(str(folder / 'flags.duckdb'))} AS flags")
         evaluated = evaluate(connection, book, data_date)
         connection.execute("DETACH flags")
-        findings.merge(connection, book, data_date, _previous(data_date))
+        findings.merge(connection, book, data_date, _previous(data_date), waiver_sql(data_date))
         findings.exclusions(connection, book)
         scores.scorecards(connection, data_date)
         checks = integrity(connection, run.versions, data_date)

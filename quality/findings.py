@@ -12,6 +12,7 @@ import duckdb
 
 from quality.compile import day, text
 from quality.rule import RuleBook
+from quality.tickets.counting import org_sql
 
 #: Columns of ``quality/finding``, in order, with their DuckDB types.
 COLUMNS: dict[str, str] = {
@@ -48,6 +49,9 @@ _TODAY = tuple(
 )
 
 
+_NO_WAIVER = "(SELECT NULL::VARCHAR AS rule_id, NULL::VARCHAR AS org_code WHERE false)"
+
+
 def rule_register(book: RuleBook, as_of: date) -> str:
     """The rule book as SQL rows: one per rule and table, for joining and for ``quality/rule``."""
     rows = []
@@ -71,11 +75,19 @@ def rule_register(book: RuleBook, as_of: date) -> str:
     return f"SELECT * REPLACE (version::BIGINT AS version) FROM (VALUES {', '.join(rows)}) AS t({columns})"
 
 
-def merge(connection: duckdb.DuckDBPyConnection, book: RuleBook, as_of: date, previous: str | None) -> None:
+def merge(
+    connection: duckdb.DuckDBPyConnection,
+    book: RuleBook,
+    as_of: date,
+    previous: str | None,
+    waived: str | None = None,
+) -> None:
     """Make the temporary table ``finding`` from ``finding_now`` and the previous findings.
 
     Args:
         previous: SQL that stands for the findings as of the run before (in a FROM clause); None for the first.
+        waived: SQL of the waivers that hold (``rule_id``, ``org_code``); a finding under one is ``waived``, not
+            ``open``: it stays visible, and neither excludes nor asks.
     """
     connection.execute(f"CREATE OR REPLACE TEMP TABLE rule_register AS {rule_register(book, as_of)}")
     before = (
@@ -111,10 +123,12 @@ def merge(connection: duckdb.DuckDBPyConnection, book: RuleBook, as_of: date, pr
                 CASE
                     WHEN n.finding_id IS NULL THEN 'closed'
                     WHEN n.is_observing THEN 'observing'
+                    WHEN w.rule_id IS NOT NULL THEN 'waived'
                     ELSE 'open'
                 END AS state
             FROM now_ AS n
             FULL OUTER JOIN {before} AS o ON o.finding_id = n.finding_id
+            LEFT JOIN {waived or _NO_WAIVER} AS w ON w.rule_id = n.rule_id AND w.org_code = {org_sql("n")}
         )
         SELECT {", ".join(f"{c}::{t} AS {c}" for c, t in COLUMNS.items())} FROM merged
     """)

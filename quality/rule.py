@@ -15,6 +15,7 @@ import yaml
 
 from lake import registry
 from lake.errors import MedlakeError
+from quality.due.entry import Due
 from quality.shapes import derived, known_tables
 
 RULES_DIR = Path(__file__).parent / "rules"
@@ -73,6 +74,7 @@ class Target:
     expected: Mapping[str, str]
     message_zh: str
     products: Mapping[str, str]
+    due: Due | None = None
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,7 @@ def _target(rule: Mapping[str, Any], other: Mapping[str, Any]) -> Target:
         expected=node.get("expected", {}),
         message_zh=node["message_zh"],
         products=node["products"],
+        due=Due(**node["due"]) if "due" in node else None,
     )
 
 
@@ -254,13 +257,8 @@ def _rule(book: Mapping[str, Any], node: Mapping[str, Any], queries: dict[str, Q
 
 def _texts(target: Target) -> list[str]:
     optional = [target.warn_when] if target.warn_when else []
-    return [
-        target.eligibility,
-        target.condition,
-        *optional,
-        *target.observed.values(),
-        *target.expected.values(),
-    ]
+    shown = [*target.observed.values(), *target.expected.values()]
+    return [target.eligibility, target.condition, *optional, *shown]
 
 
 def _problems(book: RuleBook, files: Mapping[str, str]) -> list[tuple[str, str, str]]:
@@ -285,6 +283,10 @@ def _problems(book: RuleBook, files: Mapping[str, str]) -> list[tuple[str, str, 
             problems += [f"there is no data product {p}" for p in target.products if p not in products]
             asked = {name for text in _texts(target) for name in PLACEHOLDER.findall(text)} - {"as_of"}
             problems += [f"parameter :{name} has no value" for name in sorted(asked - set(rule.params))]
+            if target.due:
+                query = book.queries.get(target.due.query or "")
+                more = query.params if query else {}
+                problems += target.due.problems(PLACEHOLDER, {*rule.params, *more}, book.queries)
         found += [(files[rule.domain], rule.id, p) for p in problems]
     for query in book.queries.values():
         asked = set(PLACEHOLDER.findall(query.sql)) - {"as_of"}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from worklist.decisions import drop as drop_decisions
     from worklist.engine import act, assign, log_of, settle
+    from worklist.field_measures import by_field
     from worklist.intake import take_requests
     from worklist.listing import find, items
     from worklist.machine import kinds
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "act",
     "assign",
+    "by_field",
     "create",
     "drop_decisions",
     "find",
@@ -42,6 +44,7 @@ _HOMES = {
     "assign": ("worklist.engine", "assign"),
     "settle": ("worklist.engine", "settle"),
     "log_of": ("worklist.engine", "log_of"),
+    "by_field": ("worklist.field_measures", "by_field"),
     "create": ("worklist.making", "create"),
     "drop_decisions": ("worklist.decisions", "drop"),
     "find": ("worklist.listing", "find"),

@@ -75,14 +75,16 @@ def apply(
     """Move an item by a transition that is allowed: new state, owner, clocks, one event."""
     target = rule.states[by.target]
     payload = item.payload | dict(data)
+    # the engine's word to an item that stays where it is (new counts) takes it from nobody
+    stays = target.name == item.state and by.roles == (SYSTEM,)
     moved = replace(
         item,
         state=target.name,
         is_open=not target.terminal,
         payload=payload,
         org_code=as_text(payload.get(by.hand_to)) or item.org_code if by.hand_to else item.org_code,
-        owner_role=target.owner,
-        assignee=item.assignee if target.owner == item.owner_role else None,
+        owner_role=item.owner_role if stays else target.owner,
+        assignee=item.assignee if stays or target.owner == item.owner_role else None,
         entered_at=at if target.name != item.state else item.entered_at,
         closed_at=at if target.terminal else None,
         reopened=item.reopened + by.reopen,

@@ -94,6 +94,9 @@ def check(
             raise MedlakeError("E909", action=rule.action, earlier=earlier)
     if rule.not_owner and actor in (item.owner_id, item.assignee):
         raise MedlakeError("E910", action=rule.action)
+    barred = item.payload.get(rule.not_among) if rule.not_among else None
+    if isinstance(barred, list) and actor in barred:
+        raise MedlakeError("E910", action=rule.action)
     if rule.attempts:
         since = at - timedelta(days=rule.attempts["within_days"])
         done = sum(e.action == rule.attempts["action"] and e.at >= since for e in log)

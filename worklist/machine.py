@@ -53,6 +53,7 @@ class Transition:
     unless: Mapping[str, Any] | None = None
     different_from: tuple[str, ...] = ()
     not_owner: bool = False
+    not_among: str = ""  # of the payload: a list of persons who must not do it
     attempts: Mapping[str, Any] | None = None
     hand_to: str = ""
     reopen: bool = False
@@ -156,6 +157,7 @@ def _transition(node: dict[str, Any]) -> Transition:
         unless=node.get("unless"),
         different_from=tuple(node.get("different_from", ())),
         not_owner=node.get("not_owner", False),
+        not_among=node.get("not_among", ""),
         attempts=node.get("attempts"),
         hand_to=node.get("hand_to", ""),
         reopen=node.get("reopen", False),

@@ -197,12 +197,14 @@ def test_answers_go_back_to_the_sources_and_come_in_again(city: Path) -> None:
     ):
         assert new[name] == old[name], name
 
+    still = outcome.cases()[refused.case]
     empi.link(NEXT)
     archives.propose(NEXT)
     left = {(r["org_code"], r["archive_id"]) for r in rows()}
     assert not left & {(old["org_code"], old["archive_id"]), (after["org_code"], after["archive_id"])}
-    again = archives.ask(NEXT)
-    assert again["asked"] == 0, "the refused one is not asked again"
+    # Which residents were chosen depends on random ids: one with three archives is proposed anew when one is closed.
+    archives.ask(NEXT)
+    assert outcome.cases()[refused.case] == still, "the refused one is not asked again"
     done = archives.write_back(NEXT)
     assert (done["done"], done["closed"], done["opened"], done["files"]) == (2, 0, 0, 0)
 

@@ -25,11 +25,11 @@ class Postgres:
         return f"{driver}://postgres@{self.host}:{self.port}/{database}"
 
     def create(self, database: str) -> str:
-        """Make an empty database and return its URL."""
+        """Make an empty database and return its URL. A session that an earlier test left open on it is ended."""
         import psycopg
 
         with psycopg.connect(f"postgresql://postgres@{self.host}:{self.port}/postgres", autocommit=True) as c:
-            c.execute(f'DROP DATABASE IF EXISTS "{database}"')
+            c.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
             c.execute(f'CREATE DATABASE "{database}"')
         return self.url(database)
 
