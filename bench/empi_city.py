@@ -73,7 +73,7 @@ def _rows(home: str, system: str, where: str) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(schema, batches())
 
 
-def _show(name: str) -> None:
+def show(name: str) -> None:
     from lake import ledger, ops, tables
 
     with ops.engine().begin() as connection:
@@ -96,7 +96,7 @@ def make(home: str, residents: int, seed: int, held_share: float = 0.0) -> None:
     for system, (name, _) in SYSTEMS.items():
         held = "false" if system in ("lis", "pacs") else f"{_PLACE} < {held_share * 1_000_000:.0f}"
         tables.overwrite(f"silver/{name}", _rows(home, system, f"NOT ({held})"))
-        _show(name)
+        show(name)
 
 
 def prepare(home: str, residents: int, seed: int, held_share: float = 0.0) -> None:
@@ -133,6 +133,6 @@ def deliver(home: str, first: float, last: float) -> int:
         name = SYSTEMS[system][0]
         before = tables.row_count(f"silver/{name}")
         tables.append(f"silver/{name}", _rows(home, system, _held(first, last)))
-        _show(name)
+        show(name)
         delivered += tables.row_count(f"silver/{name}") - before
     return delivered

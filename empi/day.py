@@ -223,11 +223,16 @@ def _mark(connection: duckdb.DuckDBPyConnection) -> None:
         WHERE n.rec_id = day_record.rec_id"""
     )
     connection.execute(
-        f"""INSERT INTO day_record BY NAME
-        SELECT k.* REPLACE (NOT k.is_multiple_birth AS is_multiple_birth) FROM {kept}.record k SEMI JOIN (
-            SELECT f.rec_id FROM day_family f JOIN day_neighbour n USING (rec_id) ANTI JOIN day_stale USING (rec_id)
-            WHERE f.is_multiple_birth <> n.is_multiple_birth) USING (rec_id)"""
+        """CREATE OR REPLACE TABLE day_marked AS
+        SELECT f.rec_id FROM day_family f JOIN day_neighbour n USING (rec_id) ANTI JOIN day_stale USING (rec_id)
+        WHERE f.is_multiple_birth <> n.is_multiple_birth"""
     )
+    if connection.execute("SELECT count(*) FROM day_marked").fetchall()[0][0]:  # few days have any
+        connection.execute(
+            f"""INSERT INTO day_record BY NAME
+            SELECT k.* REPLACE (NOT k.is_multiple_birth AS is_multiple_birth)
+            FROM {kept}.record k SEMI JOIN day_marked USING (rec_id)"""
+        )
     connection.execute(
         "CREATE OR REPLACE TABLE day_stale AS SELECT rec_id FROM day_record UNION SELECT rec_id FROM day_gone"
     )

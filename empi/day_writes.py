@@ -58,14 +58,15 @@ def write_person(connection: duckdb.DuckDBPyConnection, name: str, visible: int)
     _restored(name, visible)
     columns = ", ".join(r[0] for r in connection.execute("DESCRIBE person").fetchall())
     scan = tables.scan_sql(name, visible)
-    connection.execute(
-        f"CREATE OR REPLACE TABLE day_shown AS SELECT {columns} FROM {scan} SEMI JOIN touched_person USING (empi_id)"
-    )
-    differs = f"""SELECT count(*) FROM (
-        (SELECT {columns} FROM person EXCEPT SELECT {columns} FROM day_shown)
-        UNION ALL (SELECT {columns} FROM day_shown EXCEPT SELECT {columns} FROM person))"""
-    if not connection.execute(differs).fetchall()[0][0]:
-        return tables.version(name)
+    if not connection.execute("SELECT count(*) FROM assigned WHERE is_new").fetchall()[0][0]:
+        connection.execute(
+            f"CREATE OR REPLACE TABLE day_shown AS SELECT {columns} FROM {scan} SEMI JOIN touched_person USING (empi_id)"
+        )
+        differs = f"""SELECT count(*) FROM (
+            (SELECT {columns} FROM person EXCEPT SELECT {columns} FROM day_shown)
+            UNION ALL (SELECT {columns} FROM day_shown EXCEPT SELECT {columns} FROM person))"""
+        if not connection.execute(differs).fetchall()[0][0]:
+            return tables.version(name)
     rows = connection.execute(
         f"""SELECT {columns} FROM {scan} ANTI JOIN touched_person USING (empi_id)
         UNION ALL SELECT {columns} FROM person"""

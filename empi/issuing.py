@@ -38,9 +38,10 @@ def issue(connection: duckdb.DuckDBPyConnection, run_id: str, everyone: str) -> 
     Nothing of the person goes into an id: the numbers come from the run's seed, which is under this installation's key.
 
     Args:
-        everyone: FROM text of ``empi_id`` as ever used.
+        everyone: FROM text of the crosswalk, in which every ``empi_id`` ever used stands.
     """
-    issued = int(connection.execute(f"SELECT count(DISTINCT empi_id) FROM {everyone}").fetchall()[0][0])
+    # where in the stream it starts, so that a second run under the seed need not draw twice: a count from metadata
+    issued = int(connection.execute(f"SELECT count(*) FROM {everyone}").fetchall()[0][0])
     found = connection.execute(
         "SELECT cluster_no FROM (FROM cluster WHERE rec_no = cluster_no) ANTI JOIN assigned USING (cluster_no)"
     ).fetchnumpy()["cluster_no"]

@@ -13,6 +13,7 @@ import pyarrow as pa
 from empi import (
     approval,
     candidates,
+    crosswalk,
     day_writes,
     decisions,
     golden,
@@ -169,14 +170,10 @@ def _write(
 
 
 def _write_crosswalk(connection: duckdb.DuckDBPyConnection, at: int | None, moved: int) -> int:
-    """Write ``crosswalk``; ``moved`` rows differ from the visible version.
-
-    Streamed as persons are, not under :func:`empi.crosswalk.in_order`: at nine million rows a stream that keeps the
-    order stood still for ever (DuckDB 2.0.0; every thread waited, seen twice at 6,000,000 residents).
-    """
+    """Write ``crosswalk``, in the order of its persons; ``moved`` rows differ from the visible version."""
     if at is not None and tables.version(IDENTIFIER) == at and not moved:
         return at
-    return tables.overwrite(IDENTIFIER, connection.execute("SELECT * FROM crosswalk").to_arrow_reader(_BATCH))
+    return tables.overwrite(IDENTIFIER, crosswalk.crosswalk_slices(connection))
 
 
 def _overwrite(
@@ -237,6 +234,7 @@ class _Clock:
     def lap(self, stage: str) -> None:
         now = time.monotonic()
         self.stages[stage] = round(self.stages.get(stage, 0.0) + now - self._last, 2)
+        _log.info("stage_done", step=f"link.{stage}", seconds=round(now - self._last, 2))
         self._last = now
 
 

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import pyarrow as pa
 
@@ -113,8 +114,8 @@ def _translated(names: Sequence[str], table: dict[int, str]) -> list[str]:
     return "\n".join(names).translate(table).split("\n") if names else []
 
 
-def name_table(names: Sequence[str]) -> pa.Table:
-    """One row per distinct name as given (``SCHEMA``)."""
+def name_columns(names: Sequence[str]) -> list[list[Any]]:
+    """The columns of ``SCHEMA`` for names as given."""
     cleaned = [clean(n) for n in names]
     telling = [not n or not TELLING.isdisjoint(n) for n in cleaned]
     unknown = [t and is_unknown(n) for n, t in zip(cleaned, telling, strict=True)]
@@ -124,7 +125,7 @@ def name_table(names: Sequence[str]) -> pa.Table:
     sound = _translated(plain, syllables())
     shape = _translated(plain, canonical())
     surnames = [surname(n) for n in plain]
-    columns = [
+    return [
         list(names),
         [n or None for n in usable],
         [n or None for n in sound],
@@ -135,4 +136,8 @@ def name_table(names: Sequence[str]) -> pa.Table:
         [_NEUTRAL.sub("", b[1]) if b else None for b in births],
         unknown,
     ]
-    return pa.table(columns, schema=SCHEMA)
+
+
+def name_table(names: Sequence[str]) -> pa.Table:
+    """One row per distinct name as given (``SCHEMA``)."""
+    return pa.table(name_columns(names), schema=SCHEMA)

@@ -89,7 +89,7 @@ def assign_ids(
         UNION ALL SELECT cluster_no, empi_id, false FROM settled_arrow"""
     )
     connection.unregister("settled_arrow")
-    issuing.issue(connection, run_id, everyone or "ever")
+    issuing.issue(connection, run_id, everyone or "previous")
 
 
 def crosswalk_sha256(connection: duckdb.DuckDBPyConnection, source: str) -> str:

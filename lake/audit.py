@@ -15,6 +15,9 @@ from lake.crypto import sm3_hex
 from lake.errors import MedlakeError
 
 _GENESIS = "0" * 64
+# made once, since an entry is written for each request
+_NEWEST = select(ops.audit_entry).order_by(ops.audit_entry.c.seq.desc()).limit(1)
+_APPEND = insert(ops.audit_entry)
 
 
 def record(
@@ -61,8 +64,7 @@ def record_all(entries: Sequence[Mapping[str, Any]], *, connection: Connection |
 
 def _append(connection: Connection, at: str, texts: list[str]) -> int:
     ops.exclusive(connection, "audit")  # a chain has one end
-    newest = select(ops.audit_entry).order_by(ops.audit_entry.c.seq.desc()).limit(1)
-    last = connection.execute(newest).one_or_none()
+    last = connection.execute(_NEWEST).one_or_none()
     seq, previous = (last.seq, last.hash) if last else (0, _GENESIS)
     rows: list[dict[str, Any]] = []
     for text in texts:  # a hash chain is sequential by nature
@@ -70,7 +72,7 @@ def _append(connection: Connection, at: str, texts: list[str]) -> int:
         digest = sm3_hex(f"{seq}|{at}|{text}|{previous}".encode())
         rows.append({"seq": seq, "at": at, "entry": text, "previous": previous, "hash": digest})
         previous = digest
-    connection.execute(insert(ops.audit_entry), rows)
+    connection.execute(_APPEND, rows)
     return seq
 
 

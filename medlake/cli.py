@@ -206,11 +206,15 @@ def settings(json: Json = False) -> None:
 @app.command()
 def serve() -> None:
     """启动门户（质控页、账目、目录）/ start the portal: quality page, ledger, catalogue."""
+    import sys
+
     import uvicorn
 
     from lake.settings import settings as current
     from portal.app import create_app
 
+    # a thread that computes gives way after 0.1 ms, not 5: requests are short, and the one that waits is the loop
+    sys.setswitchinterval(0.0001)
     s = current()
     uvicorn.run(create_app(), host=s.host, port=s.portal_port, log_level="warning", server_header=False)
 

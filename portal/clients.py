@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from starlette.concurrency import run_in_threadpool
 
 from lake import contracts, crypto, ops, registry
@@ -19,6 +19,9 @@ _PREFIX = "mlk_"
 #: Words beside feeds that a token may carry: to ask the registry of residents over FHIR, and to merge in it;
 #: to see and mend quality tickets, and to decide on waivers.
 SCOPES = frozenset({"empi", "empi-merge", "tickets", "tickets-approve"})
+
+# made once: SQLAlchemy then need not find out at each request that it knows the statement
+_BY_DIGEST = select(ops.client_token).where(ops.client_token.c.digest == bindparam("given"))
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,9 @@ def check(word: str) -> Client:
     Raises:
         MedlakeError: E273, nobody does, or it has expired or was revoked.
     """
-    query = select(ops.client_token).where(ops.client_token.c.digest == _digest(word))
     with ops.reader().connect() as connection:
-        row = connection.execute(query).one_or_none() if word.startswith(_PREFIX) else None
+        given = {"given": _digest(word)}
+        row = connection.execute(_BY_DIGEST, given).one_or_none() if word.startswith(_PREFIX) else None
     if row is None:
         raise MedlakeError("E273", detail="unknown")
     if row.revoked_at is not None:

@@ -169,30 +169,73 @@ def failing_sql(book: RuleBook, table: str, flags: str, present: Collection[str]
     )
 
 
-def finding_sql(rule: Rule, table: str, as_of: date) -> str:
-    """Every violation of one rule in the table ``failing``, with place, values and message."""
-    target = rule.target(table)
-    soft = soft_sql(rule, target, as_of)
-    observing = "true" if rule.observing(as_of) else "false"
-    effect = "exclude" if "exclude" in target.products.values() else "show"
+def counts_sql(book: RuleBook, table: str, flags: str) -> str:
+    """Evaluated and failed records per institution and rule, from one scan of a table's flags."""
+    rules = [name(r.id) for r in book.of_table(table)]
+    # a pair in one list element a rule: one UNNEST turns the one row of an institution into a row a rule
+    pairs = ", ".join(
+        f"struct_pack(evaluated := count({r}), failed := coalesce(sum({r}), 0)::BIGINT)" for r in rules
+    )
+    ids = ", ".join(text(r.id) for r in book.of_table(table))
+    return f"""
+        SELECT rule_id, {text(table)} AS table_name, org_code, n.evaluated, n.failed
+        FROM (SELECT org_code, unnest([{ids}]) AS rule_id, unnest([{pairs}]) AS n FROM {flags}.{name(table)} GROUP BY org_code)
+    """
+
+
+def violations_sql(book: RuleBook, table: str, flags: str, failed: Collection[str]) -> str:
+    """Every violation as a pair (``v_rid`` record, ``v_rule`` place of the rule in the table's list), rule by rule."""
+    return " UNION ALL ".join(
+        f"SELECT rid AS v_rid, {number}::SMALLINT AS v_rule FROM {flags}.{name(table)} WHERE {name(rule.id)} = 1"
+        for number, rule in enumerate(book.of_table(table))
+        if rule.id in failed
+    )
+
+
+def _by_rule(texts: Mapping[int, str]) -> str:
+    """One expression of many: the text of a violation's rule."""
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values()))
+    return "CASE v.v_rule " + " ".join(f"WHEN {number} THEN {sql}" for number, sql in texts.items()) + " END"
+
+
+def findings_sql(
+    book: RuleBook, table: str, as_of: date, failed: Collection[str], present: Collection[str] | None = None
+) -> str:
+    """Every violation of a table (temporary table ``violation``) with place, values and message, in one statement."""
+    rules = {n: r for n, r in enumerate(book.of_table(table)) if r.id in failed}
+    targets = {n: r.target(table) for n, r in rules.items()}
+    soft = {n: soft_sql(r, targets[n], as_of) for n, r in rules.items()}
+    excludes = {n: "exclude" if "exclude" in t.products.values() else "show" for n, t in targets.items()}
+    observing = {n: "true" if r.observing(as_of) else "false" for n, r in rules.items()}
+    told = {
+        "rule_id": {n: text(r.id) for n, r in rules.items()},
+        "severity": {n: _if(soft[n], text("warn"), text(r.severity)) for n, r in rules.items()},
+        "field_list": {n: text(",".join(t.fields)) for n, t in targets.items()},
+        "observed": {n: object_sql(t.observed, rules[n], t, as_of) for n, t in targets.items()},
+        "expected": {n: object_sql(t.expected, rules[n], t, as_of) for n, t in targets.items()},
+        "message_zh": {n: message_sql(rules[n], t, as_of) for n, t in targets.items()},
+        "is_observing": observing,
+        "effect": {
+            n: text("show") if observing[n] == "true" else _if(soft[n], text("show"), text(excludes[n]))
+            for n in rules
+        },
+    }
+    told_sql = {column: f"{_by_rule(texts)} AS {column}" for column, texts in told.items()}
+    joins = [
+        f"LEFT JOIN q_{q} AS {q} ON {q}.q_rid = r.rid"
+        for q in book.queries_of(table, present)
+        if q in {t.query for t in targets.values()}
+    ]
     return f"""
         SELECT
-            {text(rule.id)} AS rule_id,
-            {text(table)} AS table_name,
-            record_key,
-            org_code,
-            doctor_id,
-            empi_id,
-            CASE WHEN {soft} THEN 'warn' ELSE {text(rule.severity)} END AS severity,
-            {text(",".join(target.fields))} AS field_list,
-            {object_sql(target.observed, rule, target, as_of)} AS observed,
-            {object_sql(target.expected, rule, target, as_of)} AS expected,
-            {message_sql(rule, target, as_of)} AS message_zh,
-            source_file,
-            source_sheet,
-            source_line,
-            {observing} AS is_observing,
-            CASE WHEN {soft} OR {observing} THEN 'show' ELSE {text(effect)} END AS effect
-        FROM failing
-        WHERE {name(rule.id)} = 1
+            {told_sql["rule_id"]}, {text(table)} AS table_name, r.record_key, r.org_code, r.doctor_id, r.empi_id,
+            {told_sql["severity"]}, {told_sql["field_list"]}, {told_sql["observed"]}, {told_sql["expected"]},
+            {told_sql["message_zh"]}, r.source_file, r.source_sheet, r.source_line, {told_sql["is_observing"]},
+            {told_sql["effect"]}
+        FROM violation AS v INNER JOIN {name(table)} AS r ON r.rid = v.v_rid {" ".join(joins)}
     """
+
+
+def _if(condition: str, then: str, otherwise: str) -> str:
+    return otherwise if condition == "false" else f"CASE WHEN {condition} THEN {then} ELSE {otherwise} END"

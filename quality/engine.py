@@ -9,7 +9,7 @@ import duckdb
 
 from lake.errors import MedlakeError
 from quality import compile as sql
-from quality.prepare import prepare, run_query
+from quality.prepare import Prepared, prepare, run_query
 from quality.rule import RuleBook
 
 _FINDING_NOW = """
@@ -43,20 +43,41 @@ class Evaluated:
 
 def _count(connection: duckdb.DuckDBPyConnection, book: RuleBook, table: str, flags: str) -> set[str]:
     """Count evaluated and failed records per rule and institution. Returns the rules that some record failed."""
-    rules = [r.id for r in book.of_table(table)]
-    for measure, function in (("evaluated", "count"), ("failed", "sum")):
-        columns = ", ".join(f"coalesce({function}({sql.name(r)}), 0)::BIGINT AS {sql.name(r)}" for r in rules)
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE c_{measure} AS "
-            f"UNPIVOT (SELECT org_code, {columns} FROM {flags}.{sql.name(table)} GROUP BY org_code) "
-            f"ON {', '.join(sql.name(r) for r in rules)} INTO NAME rule_id VALUE {measure}"
-        )
-    connection.execute(
-        f"INSERT INTO rule_count SELECT rule_id, {sql.text(table)}, org_code, evaluated, failed "
-        "FROM c_evaluated INNER JOIN c_failed USING (org_code, rule_id)"
-    )
-    failed = connection.execute("SELECT DISTINCT rule_id FROM c_failed WHERE failed > 0").fetchall()
+    connection.execute(f"INSERT INTO rule_count {sql.counts_sql(book, table, flags)}")
+    failed = connection.execute(
+        "SELECT DISTINCT rule_id FROM rule_count WHERE table_name = ? AND failed > 0", [table]
+    ).fetchall()
     return {rule_id for (rule_id,) in failed}
+
+
+def _find(
+    connection: duckdb.DuckDBPyConnection,
+    evaluated: Evaluated,
+    prepared: Prepared,
+    table: str,
+    failed: set[str],
+) -> None:
+    """Add a table's violations to ``finding_now``.
+
+    Raises:
+        MedlakeError: E403, with the rule whose text does not run.
+    """
+    book, as_of = evaluated.book, evaluated.as_of
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE violation AS {sql.violations_sql(book, table, evaluated.flags, failed)}"
+    )
+    try:
+        told = sql.findings_sql(book, table, as_of, failed, prepared.present)
+        connection.execute(f"INSERT INTO finding_now {told}")
+    except duckdb.Error as error:
+        for rule_id in sorted(failed):  # whose text it is: they run one by one
+            try:
+                connection.execute(
+                    sql.findings_sql(book, table, as_of, {rule_id}, prepared.present)
+                ).fetchall()
+            except duckdb.Error as own:
+                raise MedlakeError("E403", rule_id=rule_id, table=table, detail=_plain(own)) from own
+        raise MedlakeError("E403", rule_id=table, table=table, detail=_plain(error)) from error
 
 
 def evaluate(
@@ -81,23 +102,17 @@ def evaluate(
             raise MedlakeError("E403", rule_id=query, table=table, detail=_plain(error)) from error
     connection.execute(_FINDING_NOW)
     connection.execute(_RULE_COUNT)
+    made = Evaluated(book, as_of, flags, prepared.rows)
     for table in prepared.rows:
         try:
             connection.execute(sql.flags_sql(book, table, as_of, flags, prepared.present))
             failed = _count(connection, book, table, flags)
-            if failed:
-                connection.execute(sql.failing_sql(book, table, flags, prepared.present))
         except duckdb.Error as error:
             raise MedlakeError("E403", rule_id=table, table=table, detail=_plain(error)) from error
-        for rule in book.of_table(table):
-            if rule.id not in failed:
-                continue
-            try:
-                connection.execute("INSERT INTO finding_now " + sql.finding_sql(rule, table, as_of))
-            except duckdb.Error as error:
-                raise MedlakeError("E403", rule_id=rule.id, table=table, detail=_plain(error)) from error
-    connection.execute("DROP TABLE IF EXISTS failing")
-    return Evaluated(book, as_of, flags, prepared.rows)
+        if failed:
+            _find(connection, made, prepared, table, failed)
+    connection.execute("DROP TABLE IF EXISTS violation")
+    return made
 
 
 def _plain(error: duckdb.Error) -> str:

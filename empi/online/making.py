@@ -81,7 +81,8 @@ def _attached() -> tuple[duckdb.DuckDBPyConnection, state.About]:
     except duckdb.Error as error:
         connection.close()
         raise MedlakeError("E336", place=state.path().name) from error
-    if about is None or about.crosswalk_version != visible["silver/person_identifier"]:
+    here = (visible["silver/person_identifier"], state.fingerprint())
+    if about is None or (about.crosswalk_version, about.fingerprint) != here:
         connection.close()
         raise MedlakeError("E336", place=state.path().name)
     connection.execute(f"CREATE VIEW golden AS SELECT * FROM {tables.scan_sql(PERSON, visible[PERSON])}")
@@ -192,7 +193,7 @@ def build() -> dict[str, Any]:
     """See :func:`empi.online.making`."""
     taken = _last_change()
     source, about = _attached()
-    name = f"index-{about.run_id}-{about.crosswalk_version}.sqlite"
+    name = f"index-{about.run_id}-{about.crosswalk_version}-{about.fingerprint[:8]}.sqlite"
     made = folder() / name
     try:
         if link().is_symlink() and str(link().readlink()) == name and made.exists():
@@ -214,7 +215,7 @@ def build() -> dict[str, Any]:
                 "run_id": about.run_id,
                 "data_date": about.data_date.isoformat(),
                 "prior_records": prior,
-                "model": state.fingerprint(),
+                "model": about.fingerprint,
                 "last_change_seq": taken,
                 **counts,
             }

@@ -182,8 +182,7 @@ def address(text: str | None, shared: Shared) -> tuple[str | None, str | None, s
 def _name_keys(name: str | None) -> dict[str, Any]:
     if name is None:
         return dict.fromkeys(names.SCHEMA.names) | {"is_unknown": False}
-    found: dict[str, Any] = names.name_table([name]).to_pylist()[0]
-    return found
+    return dict(zip(names.SCHEMA.names, (column[0] for column in names.name_columns([name])), strict=True))
 
 
 def standardise(query: Query, shared: Shared, today: date) -> dict[str, Any]:

@@ -40,8 +40,8 @@ _log = logger("portal")
 #: Scopes of tokens: to ask the registry, and to change it.
 ASK, CHANGE = "empi", "empi-merge"
 
-#: Threads that answer; each keeps connections of its own, and most of its time it waits for the disk.
-THREADS = 8
+#: Threads that answer; each keeps connections of its own. More of them only wait for each other (measured, 2 cores).
+THREADS = 3
 
 #: Why somebody asks: PurposeOfUse of HL7's v3 ActReason.
 PURPOSES = frozenset(
