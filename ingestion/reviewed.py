@@ -42,8 +42,13 @@ def read(path: Path) -> list[Row]:
         return [{k: v or "" for k, v in row.items()} for row in csv.DictReader(file)]
 
 
+@lru_cache(maxsize=32)
+def _overlay_path(home: Path, kind: str) -> Path:
+    return home / "terminology" / f"{kind}.csv"
+
+
 def overlay_path(kind: str) -> Path:
-    return settings().home / "terminology" / f"{kind}.csv"
+    return _overlay_path(settings().home, kind)
 
 
 def stamp(kind: str) -> tuple[str, int, int]:

@@ -193,10 +193,17 @@ def violations_sql(book: RuleBook, table: str, flags: str, failed: Collection[st
 
 
 def _by_rule(texts: Mapping[int, str]) -> str:
-    """One expression of many: the text of a violation's rule."""
+    """One expression of many: the text of a violation's rule.
+
+    Halved again and again, not one ``WHEN`` a rule: violations come rule by rule, and of two hundred texts a batch of rows
+    then meets eight conditions (measured: half the time of all findings).
+    """
+    numbers = sorted(texts)
     if len(set(texts.values())) == 1:
-        return next(iter(texts.values()))
-    return "CASE v.v_rule " + " ".join(f"WHEN {number} THEN {sql}" for number, sql in texts.items()) + " END"
+        return texts[numbers[0]]
+    middle = numbers[len(numbers) // 2]
+    below, above = ({n: t for n, t in texts.items() if (n < middle) is side} for side in (True, False))
+    return f"CASE WHEN v.v_rule < {middle} THEN {_by_rule(below)} ELSE {_by_rule(above)} END"
 
 
 def findings_sql(

@@ -31,6 +31,9 @@ _log = logger("quality")
 #: Tables whose rows belong to one date each; a run replaces its own date and keeps the others.
 _DATED = ("quality/scorecard", "quality/gate", "quality/validation")
 
+#: Rows of a result that are in memory as Arrow at once while it is written.
+_BATCH = 100_000
+
 
 @contextmanager
 def _workspace(data_date: date) -> Iterator[Path]:
@@ -69,7 +72,10 @@ def _write(connection: duckdb.DuckDBPyConnection, data_date: date) -> dict[str, 
         if full in _DATED and tables.exists(full):
             kept = f"SELECT * FROM {tables.scan_sql(full)} WHERE data_date <> {day(data_date)}"
             sql = f"{kept} UNION ALL BY NAME {sql}"
-        versions[full] = tables.overwrite(full, connection.sql(sql).to_arrow_table())
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE writing AS {sql}" if full in _DATED else "SELECT 1")
+        source = "writing" if full in _DATED else table
+        rows = connection.execute(f"SELECT * FROM {source}").to_arrow_reader(_BATCH)
+        versions[full] = tables.overwrite(full, rows)
         point(f"quality.write.{table}")
     return versions
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
@@ -50,6 +52,19 @@ def _count(connection: duckdb.DuckDBPyConnection, book: RuleBook, table: str, fl
     return {rule_id for (rule_id,) in failed}
 
 
+@contextmanager
+def _in_given_order(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Joins as they are written: violations, which lie rule by rule, then stream past their records.
+
+    Turned around, each batch of rows would hold all rules at once, and their texts cost four times as much (measured).
+    """
+    connection.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
+    try:
+        yield
+    finally:
+        connection.execute("SET disabled_optimizers = ''")
+
+
 def _find(
     connection: duckdb.DuckDBPyConnection,
     evaluated: Evaluated,
@@ -66,9 +81,10 @@ def _find(
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE violation AS {sql.violations_sql(book, table, evaluated.flags, failed)}"
     )
+    told = sql.findings_sql(book, table, as_of, failed, prepared.present)
     try:
-        told = sql.findings_sql(book, table, as_of, failed, prepared.present)
-        connection.execute(f"INSERT INTO finding_now {told}")
+        with _in_given_order(connection):
+            connection.execute(f"INSERT INTO finding_now {told}")
     except duckdb.Error as error:
         for rule_id in sorted(failed):  # whose text it is: they run one by one
             try:

@@ -93,22 +93,19 @@ def merge(
     before = (
         previous or "(SELECT " + ", ".join(f"NULL::{t} AS {c}" for c, t in COLUMNS.items()) + " WHERE false)"
     )
-    kept = (
-        "CASE WHEN n.finding_id IS NULL THEN o.{0} ELSE n.{0} END AS {0}"  # not coalesce: today's NULL counts
-    )
-    today = ", ".join(kept.format(c) for c in _TODAY)
+    today = ", ".join(f"n.{c}" for c in _TODAY)
+    # the history is joined narrow, and what is no longer found is told apart from it: no wide row enters a hash table
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE finding AS
-        WITH now_ AS (
+        WITH finding_today AS NOT MATERIALIZED (
             SELECT
                 md5(concat_ws('|', f.rule_id, f.table_name, f.org_code, f.record_key)) AS finding_id,
-                f.* EXCLUDE (is_observing),
+                f.*,
                 r.version::VARCHAR AS rule_version,
                 r.domain,
                 r.category,
                 r.remedy_zh,
-                r.products,
-                f.is_observing
+                r.products
             FROM finding_now AS f
             INNER JOIN rule_register AS r ON r.rule_id = f.rule_id AND r.table_name = f.table_name
         ),
@@ -116,19 +113,21 @@ def merge(
             SELECT
                 {today},
                 coalesce(o.first_seen_on, {day(as_of)}) AS first_seen_on,
-                CASE WHEN n.finding_id IS NULL THEN o.last_seen_on ELSE {day(as_of)} END AS last_seen_on,
-                CASE WHEN n.finding_id IS NULL THEN coalesce(o.closed_on, {day(as_of)}) END AS closed_on,
-                coalesce(o.reopened, 0)
-                + CASE WHEN n.finding_id IS NOT NULL AND o.state = 'closed' THEN 1 ELSE 0 END AS reopened,
+                {day(as_of)} AS last_seen_on,
+                NULL AS closed_on,
+                coalesce(o.reopened, 0) + CASE WHEN o.state = 'closed' THEN 1 ELSE 0 END AS reopened,
                 CASE
-                    WHEN n.finding_id IS NULL THEN 'closed'
                     WHEN n.is_observing THEN 'observing'
                     WHEN w.rule_id IS NOT NULL THEN 'waived'
                     ELSE 'open'
                 END AS state
-            FROM now_ AS n
-            FULL OUTER JOIN {before} AS o ON o.finding_id = n.finding_id
+            FROM finding_today AS n
+            LEFT JOIN (SELECT finding_id, first_seen_on, reopened, state FROM {before}) AS o ON o.finding_id = n.finding_id
             LEFT JOIN {waived or _NO_WAIVER} AS w ON w.rule_id = n.rule_id AND w.org_code = {org_sql("n")}
+            UNION ALL BY NAME
+            SELECT o.* REPLACE (coalesce(o.closed_on, {day(as_of)}) AS closed_on, 'closed' AS state)
+            FROM {before} AS o
+            WHERE NOT EXISTS (SELECT 1 FROM finding_today AS n WHERE n.finding_id = o.finding_id)
         )
         SELECT {", ".join(f"{c}::{t} AS {c}" for c, t in COLUMNS.items())} FROM merged
     """)

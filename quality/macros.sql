@@ -47,7 +47,7 @@ create or replace temp macro as_text(x) as
     case cast(x as varchar)
         when 'true' then '是'
         when 'false' then '否'
-        else coalesce(regexp_replace(cast(x as varchar), '\.0$', ''), '空')
+        else case when suffix(cast(x as varchar), '.0') then left(cast(x as varchar), -2) else coalesce(cast(x as varchar), '空') end
     end;
 
 -- The months of a child's check-up by its stage code: 8m, 4y.

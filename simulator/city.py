@@ -24,7 +24,7 @@ from lake.errors import MedlakeError
 from lake.settings import settings
 from lake.truth import truth_dir
 from simulator.clinical.window import SPARE_DAYS, Window
-from simulator.clinical.world import Register, make_world
+from simulator.clinical.world import FEED_OF, Register, make_world
 from simulator.faults import bad_day as bad
 from simulator.faults.inject import put_faults
 from simulator.faults.malformed import Damage
@@ -35,7 +35,7 @@ from simulator.writers import base, dicom_files, his_csv, hl7_files, iot_ndjson,
 
 PARAMETERS = "simulation.json"
 FEEDS = ("his", "lis", "pacs", "iot", "public_health", "referral")
-PUBLIC_HEALTH = ("ph_archive", "htn_card", "htn_visit", "dm_card", "dm_visit", "ph_exam", "death_registry")
+PUBLIC_HEALTH = tuple(table for table, feed in FEED_OF.items() if feed == "public_health")
 
 
 @dataclass(frozen=True)

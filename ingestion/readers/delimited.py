@@ -73,7 +73,9 @@ def _find_header(data: bytes, table: TableContract) -> tuple[headers.Header, str
     best: tuple[headers.Header, str, int] | None = None
     for separator in (s for s in _SEPARATORS if s in head):
         by_line = [_cells(line, separator) for line in lines], list(range(1, len(lines) + 1))
-        for rows, ends in (_head_rows(head, separator), by_line):
+        by_record = _head_rows(head, separator)
+        # Mostly every line is a record, and the two ways to read them are the same.
+        for rows, ends in [by_record] if by_record == by_line else [by_record, by_line]:
             found = headers.find(rows, table)
             if found and (best is None or len(found.fields) > len(best[0].fields)):
                 best = (found, separator, ends[found.row])

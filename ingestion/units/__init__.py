@@ -86,6 +86,7 @@ def _rows(name: str) -> list[dict[str, str]]:
     return reviewed.read(_HERE / name)
 
 
+@lru_cache(maxsize=65536)
 def fold(text: str) -> str:
     """A spelling without what does not matter: case, blanks, full width, superscripts, signs of a power."""
     for ligature, letters in _LIGATURES.items():
@@ -123,6 +124,8 @@ def spellings() -> dict[str, str]:
 
 def unit_of(text: str) -> Unit | None:
     """The unit that a text means; None when nobody has said so."""
+    if not text:
+        return None
     code = spellings().get(fold(text))
     return units()[code] if code else None
 

@@ -15,6 +15,7 @@ from simulator.clinical.cohort import make_cohort
 from simulator.clinical.diagnoses import make_diagnoses, make_prescriptions
 from simulator.clinical.encounters import make_encounters
 from simulator.clinical.exams import make_exams
+from simulator.clinical.family_services import make_family_services
 from simulator.clinical.followup import make_course
 from simulator.clinical.imaging import make_imaging
 from simulator.clinical.labs import make_labs
@@ -30,6 +31,10 @@ FEED_OF = {
     "lab_report": "lis", "lab_result": "lis", "imaging_instance": "pacs", "vital_reading": "iot", "device_binding": "iot",
     "ph_archive": "public_health", "htn_card": "public_health", "htn_visit": "public_health", "dm_card": "public_health",
     "dm_visit": "public_health", "ph_exam": "public_health", "death_registry": "public_health",
+    **dict.fromkeys((
+        "birth_record", "newborn_visit", "child_card", "child_visit", "vaccination_record", "preg_card", "prenatal_visit",
+        "delivery", "postpartum_visit", "tcm_child", "tcm_elder", "fd_contract", "fd_service",
+    ), "public_health"),
 }  # fmt: skip
 
 
@@ -95,5 +100,8 @@ def make_world(
         "ph_exam": exams,
         "death_registry": make_deaths(city, cohort, window, seed),
     }
+    world |= make_family_services(
+        city, register.parent, register.hospital_of, archives, cohort, care, world, window, seed
+    )
     last = pa.scalar(window.horizon, pa.date32())
     return {name: table.filter(pc.less_equal(table["deliver_on"], last)) for name, table in world.items()}

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from simulator.clinical.draw import stream
 from simulator.clinical.window import Window
-from simulator.faults import archives, diabetes, examination, hypertension, malformed, natural
+from simulator.faults import archives, diabetes, examination, family, hypertension, malformed, natural
 from simulator.faults.record import World
 from simulator.writers.public_health import WORKBOOK_HISTORY
 
@@ -26,7 +26,9 @@ def put_faults(
         examination.inject(world)
         archives.inject(world)
         archives.scientific_ids(world, WORKBOOK_HISTORY)
+        family.inject(world, seed)
     natural.note_archives(world)
+    family.note(world)
     natural.note_updates(world)
     malformed.imaging(world)
     malformed.duplicates(world)

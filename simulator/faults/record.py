@@ -21,6 +21,10 @@ KEYS = {
     "vital_reading": ["device_id", "seq", "metric_code", "device_at"], "device_binding": ["device_id", "valid_from"],
     "ph_archive": ["archive_id"], "htn_card": ["card_id"], "htn_visit": ["visit_id"], "dm_card": ["card_id"],
     "dm_visit": ["visit_id"], "ph_exam": ["exam_id"], "death_registry": ["death_id"],
+    "birth_record": ["birth_record_id"], "newborn_visit": ["visit_id"], "child_card": ["card_id"], "child_visit": ["visit_id"],
+    "vaccination_record": ["vaccination_id"], "preg_card": ["card_id"], "prenatal_visit": ["visit_id"],
+    "delivery": ["delivery_id"], "postpartum_visit": ["visit_id"], "tcm_child": ["visit_id"], "tcm_elder": ["record_id"],
+    "fd_contract": ["contract_id"], "fd_service": ["service_id"],
 }  # fmt: skip
 
 SCHEMA = pa.schema([

@@ -21,7 +21,13 @@ ORDER = {
     "ph_archive": "t.archive_id, t.source_updated_at", "htn_card": "t.card_id, t.source_updated_at",
     "dm_card": "t.card_id, t.source_updated_at", "htn_visit": "t.visited_on, t.visit_id, t.recorded_at",
     "dm_visit": "t.visited_on, t.visit_id, t.recorded_at", "ph_exam": "t.exam_on, t.exam_id, t.recorded_at",
-    "death_registry": "t.died_on, t.death_id",
+    "death_registry": "t.died_on, t.death_id", "birth_record": "t.born_at, t.birth_record_id",
+    "newborn_visit": "t.visited_on, t.visit_id", "child_card": "t.card_id, t.source_updated_at",
+    "child_visit": "t.visited_on, t.visit_id", "vaccination_record": "t.given_at, t.vaccination_id",
+    "preg_card": "t.card_id, t.source_updated_at", "prenatal_visit": "t.visited_on, t.visit_id",
+    "delivery": "t.delivered_at, t.delivery_id", "postpartum_visit": "t.visited_on, t.visit_id",
+    "tcm_child": "t.visited_on, t.visit_id", "tcm_elder": "t.assessed_on, t.record_id",
+    "fd_contract": "t.contract_id, t.source_updated_at", "fd_service": "t.contract_id, t.service_id",
 }  # fmt: skip
 SHEET_DATE = {"htn_visit": "visited_on", "dm_visit": "visited_on"}
 
