@@ -136,26 +136,52 @@ def build_crosswalk(
             f"CREATE VIEW crosswalk AS SELECT * REPLACE ({day} AS valid_from) FROM ({_wanted()})"
         )
         return _count(connection, "crosswalk")
-    connection.execute(f"CREATE OR REPLACE TABLE wanted AS {_wanted()}")
     if is_replayed:
+        connection.execute(f"CREATE OR REPLACE TABLE wanted AS {_wanted()}")
         replay.into_wanted(connection)
-    whose = {c: f"coalesce(p.{c}, w.{c}) AS {c}" for c in COLUMNS}
-    whose["valid_from"] = f"coalesce(p.valid_from, {day}) AS valid_from"
-    whose["valid_to"] = f"CASE WHEN w.empi_id IS NULL THEN greatest({day}, p.valid_from) END AS valid_to"
-    same = " AND ".join(f"p.{c} = w.{c}" for c in _ROW)
-    with in_order(connection):
-        connection.execute(
-            f"""CREATE TABLE crosswalk AS
-            SELECT * FROM previous WHERE valid_to IS NOT NULL
-            UNION ALL
-            SELECT {", ".join(whose.values())}
-            FROM (FROM previous WHERE valid_to IS NULL) p FULL JOIN wanted w ON {same}
-            ORDER BY empi_id"""
-        )
+        _join(connection, day, "wanted")
+    else:
+        _join(connection, day, f"({_wanted()})")
     open_ = "WHERE valid_to IS NULL"
     new = _count(connection, "crosswalk") - _count(connection, "previous")
     closed = _count(connection, f"previous {open_}") + new - _count(connection, f"crosswalk {open_}")
     return new + closed
+
+
+def _join(connection: duckdb.DuckDBPyConnection, day: str, wanted: str) -> None:
+    """Make ``crosswalk`` of ``previous`` and what is wanted (FROM text), range by range: no join holds all rows."""
+    whose = {c: f"coalesce(p.{c}, w.{c}) AS {c}" for c in COLUMNS}
+    whose["valid_from"] = f"coalesce(p.valid_from, {day}) AS valid_from"
+    whose["valid_to"] = f"CASE WHEN w.empi_id IS NULL THEN greatest({day}, p.valid_from) END AS valid_to"
+    same = " AND ".join(f"p.{c} = w.{c}" for c in _ROW)
+    connection.execute("CREATE TABLE crosswalk AS SELECT * FROM previous LIMIT 0")
+    with in_order(connection):
+        for ids in _ranges(connection):
+            connection.execute(
+                f"""INSERT INTO crosswalk BY NAME
+                SELECT * FROM (
+                    SELECT * FROM previous WHERE valid_to IS NOT NULL AND {ids}
+                    UNION ALL BY NAME
+                    SELECT {", ".join(whose.values())}
+                    FROM (SELECT * FROM previous WHERE valid_to IS NULL AND {ids}) p
+                    FULL JOIN (SELECT * FROM {wanted} WHERE {ids}) w ON {same})
+                ORDER BY empi_id"""
+            )
+
+
+def _ranges(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Conditions on ``empi_id``, each for the persons of some hundred thousand registrations, in order; together all."""
+    ids = connection.execute(  # ``held`` lies in the order of ids
+        f"SELECT DISTINCT empi_id FROM held WHERE rowid > 0 AND rowid % {_SLICE} = 0 ORDER BY empi_id"
+    ).fetchall()
+    bounds = [None, *(empi_id for (empi_id,) in ids), None]
+    return [
+        " AND ".join(
+            [f"empi_id >= '{low}'"] * (low is not None) + [f"empi_id < '{high}'"] * (high is not None)
+        )
+        or "true"
+        for low, high in pairwise(bounds)
+    ]
 
 
 def crosswalk_slices(connection: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:
@@ -164,19 +190,12 @@ def crosswalk_slices(connection: duckdb.DuckDBPyConnection) -> pa.RecordBatchRea
     Each range is made a table first: DuckDB 2.0.0 stands still for ever where it fetches from a union whose branches
     aggregate (seen four times at nine million records, never with fewer).
     """
-    ids = connection.execute(  # ``held`` lies in the order of ids
-        f"SELECT empi_id FROM held WHERE rowid > 0 AND rowid % {_SLICE} = 0 ORDER BY empi_id"
-    ).fetchall()
-    bounds = [None, *(empi_id for (empi_id,) in ids), None]
+    ranges = _ranges(connection)
     schema = connection.execute("SELECT * FROM crosswalk LIMIT 0").to_arrow_table().schema
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for low, high in pairwise(bounds):
-            limits = [f"empi_id >= '{low}'"] * (low is not None) + [f"empi_id < '{high}'"] * (
-                high is not None
-            )
-            rows = f"SELECT * FROM crosswalk WHERE {' AND '.join(limits) or 'true'}"
-            connection.execute(f"CREATE OR REPLACE TABLE slice AS {rows}")
+        for ids in ranges:
+            connection.execute(f"CREATE OR REPLACE TABLE slice AS SELECT * FROM crosswalk WHERE {ids}")
             yield from connection.execute("SELECT * FROM slice").to_arrow_table().to_batches()
         connection.execute("DROP TABLE slice")
 

@@ -32,6 +32,7 @@ from lake import kill, ledger, lineage, runs, tables
 from lake.errors import MedlakeError
 from lake.log import logger
 from lake.runs import Run
+from lake.stages import Stages
 
 PERSON, IDENTIFIER, EVENT = "silver/person", "silver/person_identifier", "silver/person_event"
 _OUTPUTS = (PERSON, IDENTIFIER, EVENT, redirects.TABLE, candidates.TABLE, unlinkable.TABLE, run_log.TABLE)
@@ -224,27 +225,13 @@ def settle(connection: duckdb.DuckDBPyConnection, records: int) -> dict[str, int
     return {"pairs": int(pairs), "edges": edges, "guarded": int(guarded), "cut": joined.cut}
 
 
-class _Clock:
-    """Seconds of each stage of a run."""
-
-    def __init__(self) -> None:
-        self.stages: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def lap(self, stage: str) -> None:
-        now = time.monotonic()
-        self.stages[stage] = round(self.stages.get(stage, 0.0) + now - self._last, 2)
-        _log.info("stage_done", step=f"link.{stage}", seconds=round(now - self._last, 2))
-        self._last = now
-
-
 def _draw(
     connection: duckdb.DuckDBPyConnection,
     run: Run,
     made: incremental.Plan,
     before: str | None,
     changes: list[Any],
-    clock: _Clock,
+    clock: Stages,
 ) -> dict[str, int]:
     """Make ``cluster`` and ``previous``: of all records, or of whoever the day may move. Returns counts."""
     if made.is_incremental and before:
@@ -262,7 +249,7 @@ def _draw(
         scoring.score(connection, records)
         clock.lap("score")
         counts = settle(connection, records)
-        registry.create_previous(connection, before)
+        registry.create_previous(connection, before, is_whole=True)
     clock.lap("cluster")
     return counts
 
@@ -270,7 +257,7 @@ def _draw(
 @lineage.stepped("empi.link")
 def link(data_date: date, *, mode: str = "auto") -> dict[str, Any]:
     """See :func:`empi.link`."""
-    started, clock = time.monotonic(), _Clock()
+    started, clock = time.monotonic(), Stages("link", _log)
     decisions.take_answers()
     decisions.snapshot()
     run = runs.open_run(data_date)
@@ -335,7 +322,7 @@ def link(data_date: date, *, mode: str = "auto") -> dict[str, Any]:
         "replayed",
     )
     _log.info("linked", **{k: v for k, v in result.items() if k not in logged})
-    return result | {"stages": clock.stages}
+    return result | {"stages": clock.seconds}
 
 
 def _moved(moved: dict[str, int], changes: list[Any]) -> dict[str, int]:

@@ -21,12 +21,21 @@ from empi.issuing import ALPHABET as ALPHABET
 _KEY = ", ".join(RECORD_KEY)
 
 
-def create_previous(connection: duckdb.DuckDBPyConnection, source: str | None) -> None:
-    """Make ``previous``, the whole crosswalk as it stands (``source``: text for FROM, None on the first run)."""
+def create_previous(
+    connection: duckdb.DuckDBPyConnection, source: str | None, *, is_whole: bool = False
+) -> None:
+    """Make ``previous``, the crosswalk as it stands (``source``: text for FROM, None on the first run).
+
+    ``is_whole``: the source is a table in files, however large; it stays there and is read where it is asked for.
+    """
+    named = ", ".join(COLUMNS)
+    if source and is_whole:
+        connection.execute(f"CREATE VIEW previous AS SELECT {named} FROM {source}")
+        return
     columns = ", ".join(f"{n} {t}" for n, t in COLUMNS.items())
     connection.execute(f"CREATE OR REPLACE TABLE previous ({columns})")
     if source:
-        connection.execute(f"INSERT INTO previous BY NAME SELECT {', '.join(COLUMNS)} FROM {source}")
+        connection.execute(f"INSERT INTO previous BY NAME SELECT {named} FROM {source}")
 
 
 def settle(contested: Iterable[tuple[int, str]]) -> dict[int, str]:
