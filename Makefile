@@ -12,7 +12,7 @@ export MEDLAKE_DEMO_RESIDENTS := $(or $(DEMO_RESIDENTS),$(MEDLAKE_DEMO_RESIDENTS
 export MEDLAKE_DEMO_DAYS := $(or $(DEMO_DAYS),$(MEDLAKE_DEMO_DAYS),3)
 export MEDLAKE_DEMO_HISTORY_YEARS := $(or $(DEMO_HISTORY_YEARS),$(MEDLAKE_DEMO_HISTORY_YEARS),3)
 
-.PHONY: help setup setup-platform setup-dashboards demo demo-gate stop clean test test-unit test-deps check format bench-simulate bench-ingest bench-mllp bench-edge bench-empi bench-robustness benchmarks
+.PHONY: help setup setup-platform setup-dashboards demo demo-gate stop clean test test-unit test-deps check format bench-simulate bench-ingest bench-mllp bench-edge bench-empi bench-robustness bench-quality benchmarks
 
 help: ## what can be done here
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -75,5 +75,7 @@ bench-empi: setup-platform ## six million residents: link, a day's arrivals, re-
 	@$(PY) -m bench.empi
 bench-robustness: setup-platform ## linkage under other error rates, beside stock Splink and recordlinkage (BENCH_RESIDENTS)
 	@$(PY) -m bench.robustness
+bench-quality: setup-platform ## 200 rules over a million visits, findings with their states, beside Great Expectations (BENCH_ROWS)
+	@$(PY) -m bench.quality
 benchmarks: setup-platform ## run all of them and write docs/benchmarks.md
 	@$(PY) -m bench.report

@@ -117,13 +117,31 @@ def rows(items: list[dict[str, Any]], *, title: str, as_json: bool) -> None:
     if not items:
         _out.print(f"{title}: 暂无 none yet")
         return
+    # ids stay whole, in one line, so that they can be copied
+    most = {key: 40 if str(key).endswith("_id") else 14 for key in items[0]}
+    longest = {key: max(len(str(key)), *(len(_cell(item[key])) for item in items)) for key in items[0]}
+    if sum(min(longest[key], most[key]) + 2 for key in items[0]) > _out.width:
+        _cards(items, title)
+        return
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
     for key, value in items[0].items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        short = all(len(_cell(item[key])) <= 14 for item in items)
-        table.add_column(str(key), justify="right" if number else "left", no_wrap=short)
+        short = longest[key] <= most[key]
+        table.add_column(str(key), justify="right" if number else "left", no_wrap=short, overflow="fold")
     for item in items:
         table.add_row(*[_cell(v) for v in item.values()])
+    _out.print(table)
+
+
+def _cards(items: list[dict[str, Any]], title: str) -> None:
+    """Rows with more columns than the terminal has room for: one below the other, nothing cut."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_header=False, padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for item in items:
+        for key, value in item.items():
+            table.add_row(str(key), _cell(value))
+        table.add_section()
     _out.print(table)
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -16,9 +12,9 @@ import duckdb
 from lake import duck, lineage, registry, runs, tables
 from lake.kill import point
 from lake.log import logger
-from lake.settings import settings
+from lake.stages import Stages
 from quality import findings, given, outputs, page, scores
-from quality.compile import day, text
+from quality.compile import day
 from quality.engine import evaluate
 from quality.gate import gates
 from quality.integrity import integrity
@@ -33,17 +29,6 @@ _DATED = ("quality/scorecard", "quality/gate", "quality/validation")
 
 #: Rows of a result that are in memory as Arrow at once while it is written.
 _BATCH = 100_000
-
-
-@contextmanager
-def _workspace(data_date: date) -> Iterator[Path]:
-    """A folder for the flags of this run, gone afterwards."""
-    folder = settings().home / "tmp" / "quality" / f"{data_date:%Y%m%d}-{time.monotonic_ns()}"
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _previous(data_date: date) -> str | None:
@@ -71,11 +56,10 @@ def _write(connection: duckdb.DuckDBPyConnection, data_date: date) -> dict[str, 
         sql = f"SELECT * FROM {table}"
         if full in _DATED and tables.exists(full):
             kept = f"SELECT * FROM {tables.scan_sql(full)} WHERE data_date <> {day(data_date)}"
-            sql = f"{kept} UNION ALL BY NAME {sql}"
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE writing AS {sql}" if full in _DATED else "SELECT 1")
-        source = "writing" if full in _DATED else table
-        rows = connection.execute(f"SELECT * FROM {source}").to_arrow_reader(_BATCH)
-        versions[full] = tables.overwrite(full, rows)
+            sql = f"{kept} UNION ALL BY NAME {sql}"  # small: scores and verdicts, never records
+            versions[full] = tables.overwrite(full, connection.sql(sql).to_arrow_table())
+        else:
+            versions[full] = tables.overwrite(full, connection.execute(sql).to_arrow_reader(_BATCH))
         point(f"quality.write.{table}")
     return versions
 
@@ -95,39 +79,44 @@ def check(data_date: date, book: RuleBook | None = None, *, is_judged: bool = Tr
         MedlakeError: E106 the date has no run; E403 a rule does not run; E404 or E405 the judge objects. Then
             nothing was written and the last check stands.
     """
-    began = time.monotonic()
+    began, clock = time.monotonic(), Stages("check", _log)
     warm = threading.Thread(target=load_great_expectations, daemon=True)  # seconds of import beside our scans
     if is_judged:
         warm.start()
     run = runs.get_run(data_date)
     book = book or rulebook()
-    with _workspace(data_date) as folder, duck.connect() as connection:
+    with duck.connect() as connection:
         silver = {n: v for n, v in run.versions.items() if n.startswith("silver/")}
         duck.create_views(connection, silver)
         given.create_views(connection, book, data_date)
-        connection.execute(f"ATTACH {text(str(folder / 'flags.duckdb'))} AS flags")
+        connection.execute("CREATE SCHEMA flags")
         evaluated = evaluate(connection, book, data_date)
-        connection.execute("DETACH flags")
+        clock.lap("evaluate")
         findings.merge(connection, book, data_date, _previous(data_date), waiver_sql(data_date))
+        clock.lap("merge")
         findings.exclusions(connection, book)
         scores.scorecards(connection, data_date)
         checks = integrity(connection, run.versions, data_date)
         made = gates(connection, book, registry.products(), checks, data_date)
         engine_seconds = time.monotonic() - began
+        clock.lap("gates")
         counts = _counts(connection)
         verdicts = []
         if is_judged:
             warm.join()
-            verdicts = judge(book, folder / "flags.duckdb", counts, evaluated.rows)
+            verdicts = judge(book, connection, "flags", counts, evaluated.rows)
+            clock.lap("judge")
         connection.execute("CREATE OR REPLACE TEMP TABLE rule AS SELECT * FROM rule_register")
         connection.register("gate", outputs.gate_table(made))
         connection.register("validation", outputs.validation_table(verdicts, checks, data_date))
         versions = _write(connection, data_date)
+        clock.lap("write")
         changed = findings.changes(connection, data_date)
         excluded = connection.execute("SELECT count(*) FROM exclusion").fetchone()
     runs.record_output(run, versions)
     point("quality.recorded")
     page.render()
+    clock.lap("page")
     result = {
         "data_date": str(data_date),
         "run_id": run.run_id,
@@ -141,6 +130,7 @@ def check(data_date: date, book: RuleBook | None = None, *, is_judged: bool = Tr
         "excluded": int(excluded[0]) if excluded else 0,
         "gates": {g.product: g.gate for g in made},
         "gate": "closed" if any(g.gate == "closed" for g in made) else "open",
+        "stages": clock.seconds,
         "seconds_engine": round(engine_seconds, 3),
         "seconds": round(time.monotonic() - began, 3),
     }

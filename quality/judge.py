@@ -11,12 +11,14 @@ import os
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lake.errors import MedlakeError
 from lake.log import logger
 from quality.rule import RuleBook
+
+if TYPE_CHECKING:
+    import duckdb
 
 _log = logger("quality")
 
@@ -93,7 +95,8 @@ def _suite(gx: Any, book: RuleBook, table: str) -> Any:
 
 def judge(
     book: RuleBook,
-    flags_file: Path,
+    connection: duckdb.DuckDBPyConnection,
+    flags: str,
     expected: Mapping[tuple[str, str], tuple[int, int]],
     tables: Collection[str],
 ) -> list[Verdict]:
@@ -101,7 +104,8 @@ def judge(
 
     Args:
         tables: those with flags; the others are not in the lake and nothing is said of them.
-        flags_file: DuckDB file with one table of flags per judged table; nobody else may have it open.
+        connection: GX asks through cursors of it, so that the flags are read where they are.
+        flags: schema with one table of flags per judged table.
         expected: (table, rule) -> (evaluated, failed) as the engine counted them.
 
     Raises:
@@ -110,14 +114,19 @@ def judge(
     gx = load_great_expectations()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
+    from duckdb_engine import ConnectionWrapper
+
     source = context.data_sources.add_sql(
-        "flags", connection_string=f"duckdb:///{flags_file}", create_temp_table=False
+        "flags",
+        connection_string="duckdb:///:memory:",
+        create_temp_table=False,
+        kwargs={"creator": lambda: ConnectionWrapper(connection.cursor())},
     )
     verdicts: list[Verdict] = []
     try:
         for table in tables:
             batch = (
-                source.add_table_asset(table, table_name=table)
+                source.add_table_asset(table, table_name=table, schema_name=flags)
                 .add_batch_definition_whole_table("all")
                 .get_batch()
             )
