@@ -88,6 +88,18 @@ class Settings(BaseSettings):
     )
     fhir_burst: int = Field(2000, ge=1, description="FHIR requests of one token at once / 每凭证突发上限")
 
+    # quality checks before something is saved
+    entry_rate_per_second: float = Field(
+        200, gt=0, description="Entry-time checks a second of one token, over time / 每凭证每秒录入质控次数"
+    )
+    entry_burst: int = Field(
+        1000, ge=1, description="Entry-time checks of one token at once / 每凭证突发上限"
+    )
+    entry_warm: str = Field(
+        "",
+        description='Tables whose rules are planned at start, such as "htn_visit ph_exam" / 启动时预热的表',
+    )
+
     # identity: a run that changes more than this stops for approval
     empi_max_merge_share: float = Field(
         0.002, ge=0, le=1, description="Persons that one run may merge away, of all / 单次运行可合并人数占比"

@@ -18,7 +18,7 @@ from lake.errors import MedlakeError
 from lake.log import logger
 from portal import accounts, pages
 from portal.door import Door
-from portal.routers import catalogue, fhir, home, ingest, ledger, quality, quality_tickets
+from portal.routers import catalogue, fhir, home, ingest, ledger, quality, quality_check, quality_tickets
 
 _log = logger("portal")
 
@@ -43,12 +43,13 @@ async def _receiving(app: FastAPI) -> AsyncIterator[None]:
         await app.state.uploads.start()
     except MedlakeError as error:  # another process holds a door: pages go on, uploads will say so
         _log.error("uploads_not_started", code=error.code)
-    warming = asyncio.create_task(run_in_threadpool(fhir.warm, app))
+    warming = asyncio.gather(run_in_threadpool(fhir.warm, app), run_in_threadpool(quality_check.warm, app))
     try:
         yield
     finally:
         await warming
         await run_in_threadpool(fhir.close, app)
+        await run_in_threadpool(quality_check.close, app)
         await app.state.uploads.close()
 
 
@@ -64,7 +65,7 @@ def create_app() -> FastAPI:
         lifespan=_receiving,
     )
     app.state.uploads = Uploads()
-    for room in (home, quality, ledger, catalogue, ingest, fhir, quality_tickets):
+    for room in (home, quality_check, quality, ledger, catalogue, ingest, fhir, quality_tickets):
         app.include_router(room.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC_DIR), name="static")
     app.add_exception_handler(HTTPException, _http_problem)

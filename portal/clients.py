@@ -17,8 +17,9 @@ from lake.errors import MedlakeError
 _PREFIX = "mlk_"
 
 #: Words beside feeds that a token may carry: to ask the registry of residents over FHIR, and to merge in it;
-#: to see and mend quality tickets, and to decide on waivers.
-SCOPES = frozenset({"empi", "empi-merge", "tickets", "tickets-approve"})
+#: to see and mend quality tickets, and to decide on waivers; to propose changes of
+#: quality rules, and to publish them.
+SCOPES = frozenset({"empi", "empi-merge", "tickets", "tickets-approve", "rules", "rules-approve"})
 
 # made once: SQLAlchemy then need not find out at each request that it knows the statement
 _BY_DIGEST = select(ops.client_token).where(ops.client_token.c.digest == bindparam("given"))

@@ -39,6 +39,10 @@ _PROBLEMS: dict[int, tuple[str, str, str]] = {
 }
 
 
+#: Below these, programs ask: what goes wrong is told as JSON.
+_PROGRAMS = ("/api/", "/ingest/", "/quality/check", "/quality/rules")
+
+
 def number(value: int | float | None) -> str:
     """12345 -> 12,345; nothing -> a dash."""
     if value is None:
@@ -91,10 +95,10 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
 
 
 def problem(request: Request, status: int) -> Response:
-    """The error page of a status, its JSON twin below ``/api`` and ``/ingest``, an OperationOutcome below ``/fhir``."""
+    """The error page of a status, its JSON twin where programs ask, an OperationOutcome below ``/fhir``."""
     if request.url.path.startswith("/fhir/"):
         return outcome.problem(status)
     title, what, remedy = _PROBLEMS.get(status, _PROBLEMS[500])
-    if request.url.path.startswith(("/api/", "/ingest/")):
+    if request.url.path.startswith(_PROGRAMS):
         return JSONResponse({"status": status, "title": title, "detail": what, "remedy": remedy}, status)
     return page(request, "problem.html", status=status, code=status, title=title, what=what, remedy=remedy)

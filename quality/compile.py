@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -34,12 +34,24 @@ def name(value: str) -> str:
     return '"' + value.replace('"', '""') + '"'
 
 
-def _value(param: Param, as_of: date, dated_by: str | None) -> str:
+def _steps(steps: Sequence[tuple[date, float | int]], as_of: date, dated_by: str | None) -> str:
     if dated_by is None:
-        held = param.at(as_of)
+        held = next((value for since, value in reversed(steps) if since <= as_of), None)
         return "NULL" if held is None else repr(held)
-    steps = [f"WHEN {dated_by} >= {day(since)} THEN {value!r}" for since, value in reversed(param.steps)]
-    return f"CASE {' '.join(steps)} END"
+    whens = [f"WHEN {dated_by} >= {day(since)} THEN {value!r}" for since, value in reversed(steps)]
+    return f"CASE {' '.join(whens)} END"
+
+
+def _value(param: Param, as_of: date, dated_by: str | None) -> str:
+    """The value that holds on the day; where an institution has its own, by the record's institution (``r``)."""
+    general = _steps(param.steps, as_of, dated_by)
+    if not param.by_org:
+        return general
+    own = [
+        f"WHEN {text(org)} THEN coalesce({_steps(steps, as_of, dated_by)}, {general})"
+        for org, steps in param.by_org
+    ]
+    return f"CASE r.org_code {' '.join(own)} ELSE {general} END"
 
 
 def bind(sql: str, params: Mapping[str, Param], as_of: date, dated_by: str | None = None) -> str:

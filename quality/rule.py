@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import lru_cache
@@ -32,10 +32,12 @@ PLACEHOLDER = re.compile(r"(?<![:\w]):([a-z][a-z0-9_]*)")
 
 @dataclass(frozen=True)
 class Param:
-    """A threshold with its history: ``steps`` are (valid_from, value), oldest first."""
+    """A threshold with its history: ``steps`` are (valid_from, value), oldest first; ``by_org`` those of institutions
+    that have their own (institution, steps), which hold from their first date on."""
 
     name: str
     steps: tuple[tuple[date, float | int], ...]
+    by_org: tuple[tuple[str, tuple[tuple[date, float | int], ...]], ...] = ()
 
     def at(self, day: date) -> float | int | None:
         """The value that holds on a day; None before the first."""
@@ -198,9 +200,19 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def _params(node: Mapping[str, Any] | None) -> dict[str, Param]:
+def _steps(node: Sequence[Mapping[str, Any]]) -> tuple[tuple[date, float | int], ...]:
+    return tuple(sorted((date.fromisoformat(s["valid_from"]), s["value"]) for s in node))
+
+
+def _params(
+    node: Mapping[str, Any] | None, by_org: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Param]:
     return {
-        name: Param(name, tuple(sorted((date.fromisoformat(s["valid_from"]), s["value"]) for s in steps)))
+        name: Param(
+            name,
+            _steps(steps),
+            tuple((org, _steps(own[name])) for org, own in sorted((by_org or {}).items()) if name in own),
+        )
         for name, steps in (node or {}).items()
     }
 
@@ -239,7 +251,7 @@ def _rule(book: Mapping[str, Any], node: Mapping[str, Any], queries: dict[str, Q
         queries |= {query.name: query for _, query in made if query}
     else:
         targets = tuple(_target(node, other) for other in ({}, *node.get("also", [])))
-    params = _params(node.get("params"))
+    params = _params(node.get("params"), node.get("org_params"))
     for query in {t.query for t in targets if t.query}:
         params = {**queries[query].params, **params}
     return Rule(
@@ -284,6 +296,13 @@ def _problems(book: RuleBook, files: Mapping[str, str]) -> list[tuple[str, str, 
             asked = {name for text in _texts(target) for name in PLACEHOLDER.findall(text)} - {"as_of"}
             problems += [f"parameter :{name} has no value" for name in sorted(asked - set(rule.params))]
             if target.due:
+                spoken = " ".join(t for t in (target.due.due_on, target.due.fails_on, target.due.look, target.due.undone,
+                                              target.due.what_zh) if t)  # fmt: skip
+                own = {n for n in PLACEHOLDER.findall(spoken) if n in rule.params and rule.params[n].by_org}
+                problems += [
+                    f"parameter :{n} says when something is due: no institution has its own"
+                    for n in sorted(own)
+                ]
                 query = book.queries.get(target.due.query or "")
                 more = query.params if query else {}
                 problems += target.due.problems(PLACEHOLDER, {*rule.params, *more}, book.queries)
@@ -301,11 +320,29 @@ def _problems(book: RuleBook, files: Mapping[str, str]) -> list[tuple[str, str, 
     return found
 
 
-def load(directory: Path = RULES_DIR) -> RuleBook:
-    """Read and check every domain file of a directory.
+def read(directory: Path = RULES_DIR) -> dict[str, Any]:
+    """The domain files of a directory by name, as YAML says them.
 
     Raises:
-        MedlakeError: E401 a file is not YAML or breaks the schema; E402 a rule names what does not exist.
+        MedlakeError: E401, one is not YAML.
+    """
+    nodes: dict[str, Any] = {}
+    for path in sorted(directory.glob("*.yaml")):
+        try:
+            nodes[path.name] = yaml.load(path.read_text("utf-8"), Loader=_Loader)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise MedlakeError("E401", place=path.name, detail=str(error).replace("\n", " ")) from error
+    return nodes
+
+
+def build(nodes: Mapping[str, Any], valid: Mapping[str, Any] | None = None) -> RuleBook:
+    """Check domain files and make the book of them.
+
+    Args:
+        valid: domain files that held to the schema before; one that is the same object is not held against it again.
+
+    Raises:
+        MedlakeError: E401 a file breaks the schema; E402 a rule names what does not exist.
     """
     import jsonschema
 
@@ -314,19 +351,18 @@ def load(directory: Path = RULES_DIR) -> RuleBook:
     rules: list[Rule] = []
     queries: dict[str, Query] = {}
     files: dict[str, str] = {}
-    for path in sorted(directory.glob("*.yaml")):
-        try:
-            node = yaml.load(path.read_text("utf-8"), Loader=_Loader)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise MedlakeError("E401", place=path.name, detail=str(error).replace("\n", " ")) from error
-        if breach := jsonschema.exceptions.best_match(validator.iter_errors(node)):
-            place = f"{path.name}:{'/'.join(str(p) for p in breach.absolute_path)}"
+    for file, node in nodes.items():
+        is_valid = valid is not None and valid.get(file) is node
+        if not is_valid and (breach := jsonschema.exceptions.best_match(validator.iter_errors(node))):
+            place = f"{file}:{'/'.join(str(p) for p in breach.absolute_path)}"
             raise MedlakeError("E401", place=place, detail=breach.message[:400])
-        files[node["domain"]] = path.name
+        files[node["domain"]] = file
         for name, query in node.get("queries", {}).items():
-            read = tuple(query["reads"])
+            read_tables = tuple(query["reads"])
             params, requires = _params(query.get("params")), tuple(query.get("requires", ()))
-            queries[name] = Query(name, query["table"], read, query["scope"], params, query["sql"], requires)
+            queries[name] = Query(
+                name, query["table"], read_tables, query["scope"], params, query["sql"], requires
+            )
         known = {
             q
             for r in node["rules"]
@@ -335,8 +371,14 @@ def load(directory: Path = RULES_DIR) -> RuleBook:
         }
         if unknown := known - set(queries):
             raise MedlakeError(
-                "E402", place=path.name, rule_id="", detail=f"no query {', '.join(sorted(unknown))}"
+                "E402", place=file, rule_id="", detail=f"no query {', '.join(sorted(unknown))}"
             )
+        for rule in node["rules"]:
+            if wrong := {p for own in rule.get("org_params", {}).values() for p in own} - set(
+                rule.get("params", {})
+            ):
+                detail = f"org_params: {', '.join(sorted(wrong))} is no parameter of the rule itself"
+                raise MedlakeError("E402", place=file, rule_id=rule["id"], detail=detail)
         rules += sorted((_rule(node, r, queries) for r in node["rules"]), key=lambda r: r.id)
     book = RuleBook(tuple(rules), queries)
     for file, rule_id, problem in _problems(book, files):
@@ -344,7 +386,24 @@ def load(directory: Path = RULES_DIR) -> RuleBook:
     return book
 
 
-@lru_cache(maxsize=1)
+def load(directory: Path = RULES_DIR) -> RuleBook:
+    """Read and check every domain file of a directory.
+
+    Raises:
+        MedlakeError: E401 a file is not YAML or breaks the schema; E402 a rule names what does not exist.
+    """
+    return build(read(directory))
+
+
 def rulebook() -> RuleBook:
-    """The rules of this installation."""
-    return load()
+    """The rules of this installation: those that come with Medlake, changed and added to by its stewards."""
+    from quality.authoring import overlay
+
+    return _rulebook(*overlay.stamp())
+
+
+@lru_cache(maxsize=4)
+def _rulebook(_folder: str, _changed: int) -> RuleBook:
+    from quality.authoring import overlay
+
+    return build(overlay.applied(read()))
