@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ingestion import conform, quarantine
+from ingestion import conform, overlay, quarantine
 from ingestion import plan as plans
 from ingestion.conform import quoted
 from ingestion.dedupe import marks_name
@@ -48,11 +48,12 @@ class _Statements:
         folder = plans.folder(plan)
         at = plan.received_at.astimezone(UTC).isoformat(" ")
         self.batch = f"DATE '{plan.data_date}' AS data_date, {_text(plan.batch_id)} AS batch_id, TIMESTAMPTZ '{at}' AS received_at"
+        more, laid = overlay.joined(folder, table.name, staged.laid)
         self.rows = f"""(SELECT s.*, f.source_file, f.own_places, coalesce(m.duplicate, false) AS duplicate,
-                coalesce(m.current, true) AS current
+                coalesce(m.current, true) AS current{more}
             FROM {scan(folder, staged.parts)} s
             LEFT JOIN read_parquet({_text(str(folder / marks_name(table.name)))}) m USING (rid)
-            JOIN files f USING (file_no))"""
+            JOIN files f USING (file_no) {laid})"""
 
     def _select(self, values: dict[str, str], columns: Iterable[str], where: str) -> str:
         picked = ", ".join(f"{values.get(n, quoted(n))} AS {quoted(n)}" for n in columns)
@@ -67,6 +68,7 @@ class _Statements:
         values = {
             f.name: conform.silver_value(f, self.staged.mapped, plain) for f in self.table.fields
         } | _DELETED
+        values = overlay.over(self.table, values, self.staged.laid)
         query = self._select(values, self.table.silver_columns, "err IS NULL AND NOT duplicate AND current")
         in_order = self.staged.mode == "merge"  # see tables.merge
         return f"{query} ORDER BY {', '.join(map(quoted, self.table.full_key))}" if in_order else query
@@ -123,6 +125,9 @@ def _apply_table(con: duck.duckdb.DuckDBPyConnection, plan: Plan, staged: TableP
         else:
             tables.append(silver, rows, txn=txn)
     kill.point(f"ingest.silver.{table.name}")
+    if staged.settles:
+        overlay.write(plan, plans.folder(plan), table.name, "settled")
+        kill.point(f"ingest.overlay.{table.name}")
 
 
 def _apply_rejects(plan: Plan) -> None:
@@ -204,6 +209,9 @@ def apply(plan: Plan) -> dict[str, int]:
                 for staged in plan.tables:
                     _apply_table(con, plan, staged)
             _apply_rejects(plan)
+            for name in plan.corrected:
+                overlay.write(plan, plans.folder(plan), name, "handed")
+                kill.point(f"ingest.overlay.{name}")
         except BaseException as error:
             # the plan goes first: its transactions stay in the logs of tables that are taken back, so nobody may
             # apply it again. A batch that dies in its undoing is open and without a plan, and is undone by the next

@@ -19,7 +19,8 @@ _NAME = "plan.json"
 
 @dataclass
 class TablePlan:
-    """One table of the batch. ``mode``: how its current rows enter silver (none, append, merge)."""
+    """One table of the batch. ``mode``: how its current rows enter silver (none, append, merge); ``laid``, ``settles``:
+    fields with corrections to lay over, and whether it settles any (``ingestion.overlay``)."""
 
     table: str
     parts: list[str]
@@ -28,6 +29,8 @@ class TablePlan:
     loaded: int
     quarantined: int
     mode: str
+    laid: list[str] = field(default_factory=list)
+    settles: bool = False
 
     @property
     def contract(self) -> TableContract:
@@ -49,7 +52,7 @@ class Plan:
 
     ``delivery_id`` follows from what is delivered and names the staging folder; ``batch_id`` is the same, unless
     an earlier attempt was undone and the ledger numbers this one. ``places`` says where files of their own layout
-    (``own_places`` in ``files``) hold the fields.
+    (``own_places`` in ``files``) hold the fields; ``corrected`` are the tables that hand-ins change.
     """
 
     delivery_id: str
@@ -66,6 +69,7 @@ class Plan:
     reject_tables: list[str] = field(default_factory=list)
     unmapped: bool = False
     announced: list[Announced] = field(default_factory=list)
+    corrected: list[str] = field(default_factory=list)
 
     def writes(self) -> list[str]:
         """Delta tables that applying the plan writes and that go back when the batch is undone."""
@@ -77,6 +81,10 @@ class Plan:
                 found.add(t.refused)
             if t.mode != "none":
                 found.add(f"silver/{t.table}")
+            if t.settles:
+                found.add(f"overlay/{t.table}")
+        for name in self.corrected:
+            found |= {f"silver/{name}", f"overlay/{name}"}
         return sorted(found | {reject_table(self.feed, t) for t in self.reject_tables})
 
     def totals(self) -> dict[str, int]:

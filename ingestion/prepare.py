@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ingestion import announced, dedupe, landing, notes, quarantine, routing
+from ingestion import announced, dedupe, landing, notes, overlay, quarantine, routing
 from ingestion import plan as plans
 from ingestion.conform import quoted
 from ingestion.landing import Hashed, Known
@@ -71,13 +71,14 @@ class Reading:
 
     def writes(self) -> list[str]:
         """Delta tables that the plan may write."""
-        tables_ = [f"silver/{name}" for name in self.stage.parts]
+        tables_ = [f"silver/{name}" for name in self.stage.parts] + overlay.touched(self.stage)
         return tables_ + [plans.reject_table(self.contract.feed, r.table) for r in self.stage.rejected]
 
     def plan(self) -> Plan:
         """Find duplicates and current rows, count, and write the plan down."""
         made, stage = self.made, self.stage
         try:
+            overlay.refuse(stage)
             _plan_tables(made, stage, self.directory)
             _plan_rejects(made, stage, self.directory)
         finally:
@@ -126,7 +127,15 @@ def _plan_tables(made: Plan, stage: Stage, directory: Path) -> None:
         lines = [Line(name, org, file, n, n - d - q, d, q) for file, org, n, d, q in counted]
         made.lines.extend(lines)
         loaded, refused = sum(x.loaded for x in lines), sum(x.quarantined for x in lines)
-        made.tables.append(TablePlan(name, parts, stage.mapped, sorted(plain), loaded, refused, mode))
+        if name == overlay.FEED:
+            made.corrected = overlay.lay(stage, made)
+        laid, settles = (
+            overlay.mark(stage.connection, table, stage.mapped, plain, directory, parts, made)
+            if mode != "none"
+            else ([], False)
+        )
+        planned = TablePlan(name, parts, stage.mapped, sorted(plain), loaded, refused, mode, laid, settles)
+        made.tables.append(planned)
         for f in table.fields:
             if f.code_system in stage.mapped and loaded:
                 inbox.append(_unmapped(stage, made, f.code_system, f.name, name, scan(directory, parts)))

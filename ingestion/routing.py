@@ -119,6 +119,12 @@ def read_all(files: list[LandedFile], unreadable: dict[int, str], contract: Feed
 
 def _read_one(file: LandedFile, contract: FeedContract, sink: Sink) -> None:
     kind = kind_of(file, contract.feed)
+    if contract.feed == "correction" and kind == "workbook":
+        from ingestion.readers import correction
+
+        return correction.read(file, sink)
+    if contract.feed == "correction":  # a plain file would pass the workbook's checks by
+        kind = "other"
     if kind == "hl7v2" and contract.feed in _HL7_FEEDS:
         from ingestion.readers import hl7v2
 

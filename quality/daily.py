@@ -13,7 +13,7 @@ from lake import duck, lineage, registry, runs, tables
 from lake.kill import point
 from lake.log import logger
 from lake.stages import Stages
-from quality import findings, given, outputs, page, scores
+from quality import corrections, findings, given, outputs, page, scores
 from quality.compile import day
 from quality.engine import evaluate
 from quality.gate import gates
@@ -92,7 +92,9 @@ def check(data_date: date, book: RuleBook | None = None, *, is_judged: bool = Tr
         connection.execute("CREATE SCHEMA flags")
         evaluated = evaluate(connection, book, data_date)
         clock.lap("evaluate")
-        findings.merge(connection, book, data_date, _previous(data_date), waiver_sql(data_date))
+        waiting = corrections.waiting_sql(data_date)
+        findings.merge(connection, book, data_date, _previous(data_date), waiver_sql(data_date), waiting)
+        connection.execute("DROP TABLE finding_now")  # as large as the findings themselves, which stand now
         clock.lap("merge")
         findings.exclusions(connection, book)
         scores.scorecards(connection, data_date)

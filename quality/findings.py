@@ -49,6 +49,8 @@ _TODAY = tuple(
 )
 
 
+_NONE_WAITS = """(SELECT NULL::VARCHAR AS table_name, NULL::VARCHAR AS org_code, NULL::VARCHAR AS record_key,
+    NULL::VARCHAR AS field WHERE false)"""
 _NO_WAIVER = "(SELECT NULL::VARCHAR AS rule_id, NULL::VARCHAR AS org_code WHERE false)"
 
 
@@ -81,6 +83,7 @@ def merge(
     as_of: date,
     previous: str | None,
     waived: str | None = None,
+    waiting: str | None = None,
 ) -> None:
     """Make the temporary table ``finding`` from ``finding_now`` and the previous findings.
 
@@ -88,12 +91,18 @@ def merge(
         previous: SQL that stands for the findings as of the run before (in a FROM clause); None for the first.
         waived: SQL of the waivers that hold (``rule_id``, ``org_code``); a finding under one is ``waived``, not
             ``open``: it stays visible, and neither excludes nor asks.
+        waiting: SQL of the fields that an institution corrected and whose source has not delivered the value
+            (``table_name``, ``org_code``, ``record_key``, ``field``): a finding that only such a correction mends is
+            ``corrected``, and closes for good when the source's own extract carries the value.
     """
     connection.execute(f"CREATE OR REPLACE TEMP TABLE rule_register AS {rule_register(book, as_of)}")
     before = (
         previous or "(SELECT " + ", ".join(f"NULL::{t} AS {c}" for c, t in COLUMNS.items()) + " WHERE false)"
     )
     today = ", ".join(f"n.{c}" for c in _TODAY)
+    corrected = (
+        "coalesce(o.state <> 'closed' AND list_has_any(c.fields, string_split(o.field_list, ',')), false)"
+    )
     # the history is joined narrow, and what is no longer found is told apart from it: no wide row enters a hash table
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE finding AS
@@ -125,8 +134,13 @@ def merge(
             LEFT JOIN (SELECT finding_id, first_seen_on, reopened, state FROM {before}) AS o ON o.finding_id = n.finding_id
             LEFT JOIN {waived or _NO_WAIVER} AS w ON w.rule_id = n.rule_id AND w.org_code = {org_sql("n")}
             UNION ALL BY NAME
-            SELECT o.* REPLACE (coalesce(o.closed_on, {day(as_of)}) AS closed_on, 'closed' AS state)
+            SELECT o.* REPLACE (
+                CASE WHEN {corrected} THEN NULL ELSE coalesce(o.closed_on, {day(as_of)}) END AS closed_on,
+                CASE WHEN {corrected} THEN 'corrected' ELSE 'closed' END AS state
+            )
             FROM {before} AS o
+            LEFT JOIN (SELECT table_name, org_code, record_key, list(field) AS fields FROM {waiting or _NONE_WAITS} GROUP BY ALL)
+                AS c ON c.table_name = o.table_name AND c.org_code = o.org_code AND c.record_key = o.record_key
             WHERE NOT EXISTS (SELECT 1 FROM finding_today AS n WHERE n.finding_id = o.finding_id)
         )
         SELECT {", ".join(f"{c}::{t} AS {c}" for c, t in COLUMNS.items())} FROM merged

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ingestion import codemaps, conform, units
+from ingestion import codemaps, conform, overlay, units
 from ingestion.codes.backlog import coded_tables
 from ingestion.conform import quoted
 from ingestion.locking import writing
@@ -84,6 +84,12 @@ def _apply(con: duckdb.DuckDBPyConnection, table: TableContract, query: str) -> 
     """Merge the rows that a query gives; returns their number and the batch."""
     name = f"silver/{table.name}"
     con.execute(f"CREATE OR REPLACE TEMP TABLE changed AS {query}")
+    if tables.exists(overlay.name(table.name)):
+        overlay.reapply(con, "changed", table)
+        present = ", ".join(map(quoted, table.silver_columns))
+        con.execute(
+            f"CREATE OR REPLACE TEMP TABLE changed AS FROM changed EXCEPT SELECT {present} FROM {_silver(table)}"
+        )
     row = con.execute("SELECT count(*), max(data_date) FROM changed").fetchone()
     count, newest = row if row else (0, None)
     if not count:

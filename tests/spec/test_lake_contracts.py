@@ -53,6 +53,7 @@ TABLES = {
     "satisfaction": "satisfaction_response",
     "hr_finance": "staff department finance_entry",
     "worklist": "decision",
+    "correction": "correction",
     "hl7v2": "hl7v2_message",
     "fhir": "fhir_resource",
     "attachments": "attachment",
