@@ -18,6 +18,9 @@ from ingestion.stage import scan
 from lake import tables
 from lake.contracts import Field, TableContract
 
+#: Tables whose key is a digest of what a row says: whatever else comes along (when, in which cell), it is the same.
+_SAME_BY_KEY = frozenset({"correction"})
+
 
 def marks_name(table: str) -> str:
     """File in the staging folder that holds ``rid, duplicate, current`` of rows that are not simply new."""
@@ -55,9 +58,11 @@ def mark(
     columns = ", ".join(quoted(n) for n in names)
     newest = conform.newest_by(table)
     newer = quoted("t_" + newest) if newest else "0"
+    content = "''" if table.name in _SAME_BY_KEY else "raw_hash"
     con.execute(f"""
         CREATE OR REPLACE TEMP TABLE keyed AS
-        SELECT rid, org_code, {", ".join(f"{expr} AS {quoted(f.name)}" for f, expr in keys)}, raw_hash, {newer} AS newer
+        SELECT rid, org_code, {", ".join(f"{expr} AS {quoted(f.name)}" for f, expr in keys)}, {content} AS raw_hash,
+               {newer} AS newer
         FROM {scan(directory, parts)} WHERE err IS NULL""")
     con.execute(f"""
         CREATE OR REPLACE TEMP TABLE ranked AS
@@ -80,7 +85,8 @@ def mark(
         says = newest is not None and newest in tables.column_types(silver)
         stale = f"t.{quoted(newest)} > k.newer" if newest and says else f"t.data_date > DATE '{data_date}'"
         bounds = _range(con, [f for f, _ in keys])
-        present = f"""SELECT k.rid, t.raw_hash = k.raw_hash AS same, coalesce({stale}, false) AS stale
+        same = "true" if table.name in _SAME_BY_KEY else "t.raw_hash = k.raw_hash"
+        present = f"""SELECT k.rid, {same} AS same, coalesce({stale}, false) AS stale
             FROM {tables.scan_sql(silver)} t JOIN keyed k ON {equal}{bounds}"""
     con.execute(f"CREATE OR REPLACE TEMP TABLE present AS {present}")
     con.execute("""

@@ -52,12 +52,18 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def somebody_moves(at: Path) -> None:
     """A resident with two archives tells one of the institutions of a new address, in a third one's area."""
-    here = next(r for r in rows() if r["action"] == "close" and r["org_code"] >= "C216")  # C216.. deliver CSV
+    asked = sorted(rows(), key=lambda r: str(r["archive_id"]))  # not in the order of ids, which are random
+    delivered = {
+        p.parent.name: _lines(p) for p in (at / "sources").glob("2026-11-19/public_health/*/ph_archive_*.csv")
+    }
+    here, line = next(
+        (r, line)
+        for r in asked
+        if r["action"] == "close" and r["org_code"] >= "C216"
+        for line in delivered.get(r["org_code"], ())
+        if line["档案ID"] == r["archive_id"]
+    )
     third = "湖滨街道" if "C201" not in (here["from_org_code"], here["managing_org_code"]) else "东渡街道"
-    (source,) = (at / "sources").glob(f"2026-11-19/public_health/{here['org_code']}/ph_archive_*.csv")
-    with source.open(encoding="utf-8-sig", newline="") as file:
-        lines = list(csv.DictReader(file))
-    line = next(r for r in lines if r["档案ID"] == here["archive_id"])
     line |= {"现住址": f"{third}新湾社区7号", "更新时间": "2026/11/20 9:30:00"}
     path = at / "sources" / END.isoformat() / "public_health" / here["org_code"] / "ph_archive_moved.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,6 +71,11 @@ def somebody_moves(at: Path) -> None:
         writer = csv.DictWriter(file, fieldnames=list(line))
         writer.writeheader()
         writer.writerow(line)
+
+
+def _lines(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def rows() -> list[dict[str, Any]]:

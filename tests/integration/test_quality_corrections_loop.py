@@ -79,6 +79,11 @@ def swap(sheet: Any, at: dict[str, int]) -> None:
     sheet.cell(rows["V1"], at["dbp_mmhg"]).value = "80"
 
 
+def swap_and_note(sheet: Any, at: dict[str, int]) -> None:
+    swap(sheet, at)
+    sheet.parent.properties.title = "saved again"
+
+
 def test_from_finding_to_confirmed(out: str) -> None:
     path = Path(out)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -152,7 +157,8 @@ def test_handing_in_again_changes_nothing(out: str) -> None:
     edited(out, swap, D1)
     held = content("silver/htn_visit"), content("overlay/htn_visit", "*")
     assert ingestion.ingest_feed("correction", D1)["loaded"] == 2
-    assert four(edited(out, swap, D1 + timedelta(days=1)))[1] == 0
+    # another file: a workbook says when it was saved, and a person may save it again
+    assert four(edited(out, swap_and_note, D1 + timedelta(days=1)))[1] == 0
     assert (content("silver/htn_visit"), content("overlay/htn_visit", "*")) == held
 
 

@@ -27,7 +27,7 @@ DAY = date(2026, 11, 18)
 GOOD = 3
 
 #: Feeds whose files have a form of their own.
-OWN_FORM = {"hl7v2", "fhir"}
+OWN_FORM = {"hl7v2", "fhir", "correction"}
 
 _TYPED = ("integer", "number", "date", "timestamp")
 
