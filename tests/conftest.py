@@ -98,6 +98,7 @@ def closed_demo(running_demo: Demo) -> Demo:
 _DEMO = {"running_demo", "closed_demo"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two workers run the tests: a file stays with one of them, and so does whatever needs the running demo.
 
