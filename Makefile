@@ -47,7 +47,7 @@ test-deps: setup
 
 test: test-deps ## run all tests (what CI runs)
 	@$(MAKE) --no-print-directory check
-	@$(PY) -m pytest tests -n 2 --dist loadgroup
+	@$(PY) -m pytest tests -n 2
 
 test-unit: setup-platform ## tests that need no server, under a minute
 	@$(PY) -m pytest tests/unit
