@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -49,6 +50,29 @@ class Settings(BaseSettings):
     airflow_port: int = Field(8080, description="Airflow / 调度")
     superset_port: int = Field(8088, description="Superset, the wall / 大屏")
     portal_port: int = Field(8300, description="Portal, the quality page / 门户与质控页")
+
+    # who gets in
+    portal_mode: Literal["demo", "production"] = Field(
+        "demo", description="production: demo passwords open nothing / 生产模式下演示口令一律无效"
+    )
+    password_scheme: Literal["argon2id", "pbkdf2-sm3"] = Field(
+        "argon2id", description="How new passwords are kept / 新口令的存储算法"
+    )
+    session_idle_minutes: int = Field(20, ge=1, le=30, description="A session ends after / 无操作多久后退出")
+    session_hours: int = Field(10, ge=1, le=24, description="A session ends in any case / 会话最长时长")
+    portal_rate_per_second: float = Field(
+        20, gt=0, description="Requests a second of one person, over time / 每人每秒请求数"
+    )
+    portal_burst: int = Field(200, ge=1, description="Requests of one person at once / 每人突发上限")
+    portal_max_upload_mb: int = Field(20, ge=1, le=200, description="Largest form or workbook / 上传上限")
+    trusted_proxies: str = Field(
+        "", description="Addresses whose X-Forwarded-For counts, by blanks / 可信反向代理地址"
+    )
+    oidc_issuer: str = Field("", description="OIDC issuer; empty: none / 统一身份认证签发方")
+    oidc_client_id: str = Field("", description="OIDC client id; its secret is secrets/oidc.key / 客户端编号")
+    portal_base_url: str = Field(
+        "", description="Address of the portal as browsers see it, for OIDC / 门户对外地址"
+    )
 
     # when
     ingest_cron: str = Field(

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_ALL = frozenset({"steward", "executive", "officer", "researcher"})
+#: Every role that works with data; the three administrators do not.
+_ALL = frozenset(
+    {"steward", "executive", "officer", "doctor", "pharmacist", "laboratory", "researcher", "asset_manager"}
+)
+_ADMINS = frozenset({"system_admin", "security_admin", "audit_admin"})
+_EVERYBODY = _ALL | _ADMINS
 
 #: The role of programs: they carry a token of their institution instead of a person's login.
 CLIENT = "client"
@@ -22,20 +27,28 @@ class Room:
 
 #: Deny by default: a role sees what its work needs. The quality page holds aggregates of every institution, no resident.
 ROOMS: tuple[Room, ...] = (
-    Room("home", "首页", ("/", "/api/publication"), _ALL),
+    Room("home", "首页", ("/", "/api/publication"), _EVERYBODY),
     Room("entry", "录入质控接口", ("/quality/check", "/quality/rules"), frozenset({CLIENT})),
     Room("quality", "质控", ("/quality",), frozenset({"steward", "officer"})),
     Room("ledger", "账目", ("/ledger", "/api/ledger"), frozenset({"steward", "executive", "officer"})),
     Room("catalogue", "目录", ("/catalogue", "/api/catalogue"), _ALL),
+    Room("account", "我的账号", ("/account",), _EVERYBODY),
+    Room("logout", "退出", ("/logout",), _EVERYBODY),
+    Room("accounts", "账号管理", ("/accounts",), frozenset({"system_admin", "security_admin"})),
+    Room("glass", "紧急调阅", ("/break-glass",), frozenset({"doctor"})),
+    Room("audit", "审计", ("/audit", "/api/portal/audit"), frozenset({"audit_admin"})),
     Room("description", "接口", ("/api/openapi.json",), _ALL),
     Room("ingest", "上传", ("/ingest",), frozenset({CLIENT})),
     Room("quality_api", "质控接口", ("/api/quality",), frozenset({CLIENT})),
     Room("fhir", "主索引接口", ("/fhir",), frozenset({CLIENT})),
 )
 
-#: Open to everybody: whether the portal lives, the stylesheet that the login page needs, what the FHIR service can do.
+#: Rooms that the navigation does not show: they are reached from elsewhere.
+_HIDDEN = frozenset({"description", "account", "logout"})
+
+#: Open to everybody: whether the portal lives, the login page and its stylesheet, what the FHIR service can do.
 #: No data.
-PUBLIC = ("/healthz", "/static", "/fhir/metadata")
+PUBLIC = ("/healthz", "/static", "/login", "/fhir/metadata")
 
 
 def _below(path: str, prefix: str) -> bool:
@@ -59,4 +72,4 @@ def is_for_clients(path: str) -> bool:
 
 def rooms_for(role: str) -> list[Room]:
     """Rooms that a role may enter, in the order of the navigation."""
-    return [room for room in ROOMS if role in room.roles and room.code != "description"]
+    return [room for room in ROOMS if role in room.roles and room.code not in _HIDDEN]

@@ -37,7 +37,7 @@ def person_of(request: Request) -> accounts.Person | None:
         user, colon, word = base64.b64decode(given, validate=True).decode("utf-8").partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return None
-    return accounts.check(user, word) if colon else None
+    return accounts.check(user, word) if colon and accounts.is_demo(request.headers) else None
 
 
 class Door:
@@ -108,6 +108,7 @@ class Door:
             answer.headers["www-authenticate"] = 'Basic realm="Medlake", charset="UTF-8"'
             return answer
         request.state.person = person
+        request.state.session_key = f"basic:{person.user}"
         room = access.room_of(path)
         if room is None:
             return pages.problem(request, 404)

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from lake.local_time import SHANGHAI
-from portal import access
+from portal import access, csrf
 from portal.fhir import outcome
 
 _HERE = Path(__file__).parent
@@ -89,6 +89,8 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
         person=person,
         rooms=access.rooms_for(person.role) if person else [],
         here=room.code if room else "",
+        csrf_input=csrf.hidden_input(request),
+        csrf_token=csrf.token(request),
         **values,
     )
     return HTMLResponse(html, status_code=status)

@@ -1,24 +1,23 @@
-"""Masks of identifiers, as SQL: applied where the data are read, so an unmasked value never reaches the caller."""
+"""Masks of the identifiers that exports may show: the masks of ``lake.access``, by an export template's modes."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+from lake.access_masks import mask_sql
+
 Mode = Literal["full", "masked", "none"]
 
-#: Identifying field of silver/person -> SQL over ``{c}``, the column. What stays lets an officer recognise a person
-#: they know, and does not let a stranger find one.
-_MASKS: dict[str, str] = {
-    "name": "CASE WHEN length({c}) > 1 THEN left({c}, 1) || repeat('*', length({c}) - 1) ELSE {c} END",
-    "id_no": "CASE WHEN length({c}) >= 15 THEN left({c}, 3) || repeat('*', length({c}) - 7) || right({c}, 4) "
-    "ELSE repeat('*', length({c})) END",
-    "phone": "CASE WHEN length({c}) >= 7 THEN left({c}, 3) || repeat('*', length({c}) - 7) || right({c}, 4) "
-    "ELSE repeat('*', length({c})) END",
-    "addr_detail": r"CASE WHEN {c} IS NOT NULL THEN regexp_extract({c}, '^.*?(街道|镇|乡)') || '***' END",
-    "birth_date": "CASE WHEN {c} IS NOT NULL THEN year({c})::VARCHAR || '年' END",
+#: Identifying field of silver/person -> its mask.
+_KINDS: dict[str, str] = {
+    "name": "name",
+    "id_no": "id_no",
+    "phone": "phone",
+    "addr_detail": "address",
+    "birth_date": "birth",
 }
 
-IDENTIFYING = frozenset(_MASKS)
+IDENTIFYING = frozenset(_KINDS)
 
 
 def masked(field: str, column: str, mode: Mode) -> str:
@@ -27,5 +26,5 @@ def masked(field: str, column: str, mode: Mode) -> str:
     Raises:
         KeyError: the field is not an identifying one that exports may show.
     """
-    sql = _MASKS[field]
-    return column if mode == "full" else sql.format(c=column)
+    kind = _KINDS[field]
+    return column if mode == "full" else mask_sql(kind, column)
