@@ -18,7 +18,6 @@ from sqlalchemy import (
     DateTime,
     Engine,
     Integer,
-    MetaData,
     String,
     Table,
     Text,
@@ -30,9 +29,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection, make_url
 
+from lake import access_tables as access_tables  # puts its tables into metadata
+from lake.ops_metadata import metadata
 from lake.settings import settings
-
-metadata = MetaData()
 
 #: Seconds that a writer of SQLite waits for another one.
 _PATIENCE = 60
