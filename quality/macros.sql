@@ -39,6 +39,9 @@ create or replace temp macro id_sex_code(id) as
 -- An instant's day in the city.
 create or replace temp macro local_date(instant) as cast(instant at time zone 'Asia/Shanghai' as date);
 
+-- An instant as people of the city read it.
+create or replace temp macro local_minute(instant) as strftime(instant at time zone 'Asia/Shanghai', '%Y-%m-%d %H:%M');
+
 -- 1 clinic and 2 home are face to face, 3 telephone is not.
 create or replace temp macro is_face_to_face(way) as way in ('1', '2');
 

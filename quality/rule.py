@@ -24,7 +24,11 @@ RULES_DIR = Path(__file__).parent / "rules"
 OBSERVATION_DAYS = 30
 
 #: Code lists and reference values that set queries may read besides silver (``quality/reference``, dbt's seeds).
-REFERENCE = ("dim_org", "dim_region", "growth_who", "immunization_plan", "notifiable_icd10", "pregnancy_drug")
+REFERENCE = (
+    "dim_org", "dim_region", "growth_who", "immunization_plan", "notifiable_icd10", "pregnancy_drug",
+    "icd10_person", "drug_dose_max", "lab_interval", "lab_possible", "vital_possible", "cold_chain_limit",
+    "machine_hours", "modality_body_part",
+)  # fmt: skip
 
 #: ``:name`` in SQL text, but not ``::type`` and not ``12:30``.
 PLACEHOLDER = re.compile(r"(?<![:\w]):([a-z][a-z0-9_]*)")
