@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     )
 
     connected_feeds: str = Field(
-        "his lis pacs iot public_health referral",
+        "his lis pacs iot public_health referral pharmacy insurance",
         description='Feeds with a daily task in Airflow; "all" for every contract / 每日接入的数据源',
     )
     openlineage_url: str = Field(

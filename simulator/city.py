@@ -23,6 +23,7 @@ from lake import registry
 from lake.errors import MedlakeError
 from lake.settings import settings
 from lake.truth import truth_dir
+from simulator.clinical.hospital_services import FEED_OF as HOSPITAL_FEED_OF
 from simulator.clinical.window import SPARE_DAYS, Window
 from simulator.clinical.world import FEED_OF, Register, make_world
 from simulator.faults import bad_day as bad
@@ -31,10 +32,10 @@ from simulator.faults.malformed import Damage
 from simulator.faults.record import World
 from simulator.people import make_city
 from simulator.profile import Profile
-from simulator.writers import base, dicom_files, his_csv, hl7_files, iot_ndjson, public_health
+from simulator.writers import base, dicom_files, his_csv, hl7_files, iot_ndjson, operations_csv, public_health
 
 PARAMETERS = "simulation.json"
-FEEDS = ("his", "lis", "pacs", "iot", "public_health", "referral")
+FEEDS = ("his", "lis", "pacs", "iot", "public_health", "referral", "pharmacy", "insurance")
 PUBLIC_HEALTH = tuple(table for table, feed in FEED_OF.items() if feed == "public_health")
 
 
@@ -53,7 +54,8 @@ def _build(residents: int, days: int, end_date: date, history_years: int, seed: 
         "imaging_history_days": rates.history.pacs_history_days, "telemetry_history_days": rates.history.iot_history_days,
     }  # fmt: skip
     tables = make_world(city, Register.of(registry.orgs()), window, clinical, seed)
-    world, damage = put_faults(tables, window, rates.faults, seed)
+    told = {"sex_of_resident": city.residents["sex_code"].to_pylist()}
+    world, damage = put_faults(tables, window, rates.faults | told, seed)
     return _Built(city, world, damage)
 
 
@@ -145,6 +147,8 @@ def write_drop(tables: dict[str, pa.Table], drop: base.Drop, window: Window) -> 
     hl7_files.write_oru(con, drop, rows["lab_report"], rows["lab_result"], window.history_end)
     iot_ndjson.write(con, drop, rows["vital_reading"], rows["device_binding"])
     dicom_files.write(drop, rows["imaging_instance"])
+    for name in HOSPITAL_FEED_OF:
+        operations_csv.write(con, drop, name, rows[name])
     for name in PUBLIC_HEALTH:
         public_health.write(con, drop, name, rows[name], window.history_end)
 

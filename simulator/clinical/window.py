@@ -53,6 +53,14 @@ class Window:
         return result
 
 
+def weekly(window: Window, day: np.ndarray) -> np.ndarray:
+    """Data dates of what a source delivers once a week only: with the history, then seven days later."""
+    end = np.datetime64(window.history_end)
+    weeks = -(-np.maximum((day.astype(DAY) - end).astype("int64"), 0) // 7)
+    result: np.ndarray = end + (7 * weeks).astype("timedelta64[D]")
+    return result
+
+
 @dataclass(frozen=True)
 class DayWeights:
     """Inverse-CDF sampling of days with weekday and season."""

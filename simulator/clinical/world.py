@@ -17,6 +17,8 @@ from simulator.clinical.encounters import make_encounters
 from simulator.clinical.exams import make_exams
 from simulator.clinical.family_services import make_family_services
 from simulator.clinical.followup import make_course
+from simulator.clinical.hospital_services import FEED_OF as HOSPITAL_FEED_OF
+from simulator.clinical.hospital_services import make_hospital_services
 from simulator.clinical.imaging import make_imaging
 from simulator.clinical.labs import make_labs
 from simulator.clinical.patients import make_patients, patient_rows
@@ -35,6 +37,7 @@ FEED_OF = {
         "birth_record", "newborn_visit", "child_card", "child_visit", "vaccination_record", "preg_card", "prenatal_visit",
         "delivery", "postpartum_visit", "tcm_child", "tcm_elder", "fd_contract", "fd_service",
     ), "public_health"),
+    **HOSPITAL_FEED_OF,
 }  # fmt: skip
 
 
@@ -103,5 +106,6 @@ def make_world(
     world |= make_family_services(
         city, register.parent, register.hospital_of, archives, cohort, care, world, window, seed
     )
+    world |= make_hospital_services(enc, patients, world, window, rates, seed)
     last = pa.scalar(window.horizon, pa.date32())
     return {name: table.filter(pc.less_equal(table["deliver_on"], last)) for name, table in world.items()}

@@ -9,7 +9,16 @@ import pyarrow as pa
 
 from simulator.clinical.draw import stream
 from simulator.clinical.window import Window
-from simulator.faults import archives, diabetes, examination, family, hypertension, malformed, natural
+from simulator.faults import (
+    archives,
+    diabetes,
+    examination,
+    family,
+    hospital,
+    hypertension,
+    malformed,
+    natural,
+)
 from simulator.faults.record import World
 from simulator.writers.public_health import WORKBOOK_HISTORY
 
@@ -27,8 +36,10 @@ def put_faults(
         archives.inject(world)
         archives.scientific_ids(world, WORKBOOK_HISTORY)
         family.inject(world, seed)
+        hospital.inject(world, seed)
     natural.note_archives(world)
     family.note(world)
+    hospital.note(world)
     natural.note_updates(world)
     malformed.imaging(world)
     malformed.duplicates(world)

@@ -25,6 +25,14 @@ KEYS = {
     "vaccination_record": ["vaccination_id"], "preg_card": ["card_id"], "prenatal_visit": ["visit_id"],
     "delivery": ["delivery_id"], "postpartum_visit": ["visit_id"], "tcm_child": ["visit_id"], "tcm_elder": ["record_id"],
     "fd_contract": ["contract_id"], "fd_service": ["service_id"],
+    "fee_item": ["fee_id"], "front_page": ["inpatient_id", "version_code"], "allergy": ["allergy_id"],
+    "critical_value_event": ["event_id"], "qc_result": ["instrument_id", "item_code", "level_code", "run_at"],
+    "imaging_report": ["exam_no"], "imaging_study": ["study_instance_uid"],
+    "cold_chain_reading": ["sensor_id", "seq", "device_at"], "equipment_reading": ["asset_id", "meter_code", "device_at"],
+    "stock_in": ["doc_no", "line_no"], "stock_out": ["doc_no", "line_no"],
+    "stock_snapshot": ["snapshot_on", "store_code", "drug_code_local", "batch_no"],
+    "drug_trace": ["trace_code", "event_code", "event_at"], "settlement": ["settlement_id"],
+    "settlement_item": ["settlement_id", "seq"], "deduction": ["deduction_id"],
 }  # fmt: skip
 
 SCHEMA = pa.schema([

@@ -49,6 +49,10 @@ def _fill(data: FileDataset, row: dict[str, Any]) -> None:
     data.SpecificCharacterSet = "GB18030"
     data.PatientName, data.StudyDescription = row["name"] or "", row["study_description"]
     data.InstitutionName, data.Manufacturer = row["institution_name"], row["manufacturer"]
+    if row["ctdi_vol_mgy"] is None:
+        data.pop("CTDIvol", None)
+    else:
+        data.CTDIvol = row["ctdi_vol_mgy"]
 
 
 def _declare(path: Any, charset: str | None) -> None:

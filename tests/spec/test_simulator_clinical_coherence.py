@@ -20,6 +20,7 @@ def city() -> duckdb.DuckDBPyConnection:
         con.register(name, table)
     con.register("resident", built.city.residents)
     con.register("registration", built.city.registrations)
+    con.register("fault", built.world.truth())
     return con
 
 
@@ -141,7 +142,9 @@ def test_flags_and_ranges_fit_the_values(city: duckdb.DuckDBPyConnection) -> Non
     wrong = one(city, """
         WITH r AS (SELECT TRY_CAST(value_text AS DOUBLE) AS v, TRY_CAST(split_part(ref_range_text, '-', 1) AS DOUBLE) AS low,
             TRY_CAST(split_part(ref_range_text, '-', 2) AS DOUBLE) AS high, abnormal_flag AS f
-            FROM lab_result WHERE ref_range_text LIKE '%-%')
+            FROM lab_result AS l ANTI JOIN fault AS t  -- but those that were made wrong
+                ON t.rule_id IN ('LIS-008', 'LIS-009', 'LIS-011') AND t.org_code = l.org_code AND t.record_key = l.report_id
+            WHERE ref_range_text LIKE '%-%')
         SELECT count(*) FROM r WHERE (v < low) <> (f IN ('L', 'LL')) OR (v > high) <> (f IN ('H', 'HH'))""")  # fmt: skip
     assert wrong == 0
     assert one(city, "SELECT count(*) FROM lab_result WHERE abnormal_flag IN ('LL', 'HH')") > 0
@@ -176,7 +179,9 @@ def test_device_readings_belong_to_bound_devices(city: duckdb.DuckDBPyConnection
         one(
             city,
             "SELECT count(*) FROM vital_reading AS v ANTI JOIN device_binding AS b "
-            "ON b.device_id = v.device_id AND b.valid_from <= v.gateway_at",
+            "ON b.device_id = v.device_id AND b.valid_from <= v.gateway_at "
+            "ANTI JOIN (SELECT split_part(record_key, '|', 1) AS device_id FROM fault WHERE rule_id = 'IOT-002') AS t "
+            "ON t.device_id = v.device_id",
         )
         == 0
     )
