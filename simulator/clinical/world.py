@@ -13,6 +13,8 @@ from simulator.clinical.archive import make_archives, make_deaths
 from simulator.clinical.cards import make_cards, make_care
 from simulator.clinical.cohort import make_cohort
 from simulator.clinical.diagnoses import make_diagnoses, make_prescriptions
+from simulator.clinical.disease_services import TABLES as DISEASE_TABLES
+from simulator.clinical.disease_services import make_disease_services
 from simulator.clinical.encounters import make_encounters
 from simulator.clinical.exams import make_exams
 from simulator.clinical.family_services import make_family_services
@@ -37,6 +39,7 @@ FEED_OF = {
         "birth_record", "newborn_visit", "child_card", "child_visit", "vaccination_record", "preg_card", "prenatal_visit",
         "delivery", "postpartum_visit", "tcm_child", "tcm_elder", "fd_contract", "fd_service",
     ), "public_health"),
+    **dict.fromkeys(DISEASE_TABLES, "public_health"),
     **HOSPITAL_FEED_OF,
 }  # fmt: skip
 
@@ -103,6 +106,7 @@ def make_world(
         "ph_exam": exams,
         "death_registry": make_deaths(city, cohort, window, seed),
     }
+    world |= make_disease_services(city, register.hospital_of, archives, cohort, world, window, rates, seed)
     world |= make_family_services(
         city, register.parent, register.hospital_of, archives, cohort, care, world, window, seed
     )

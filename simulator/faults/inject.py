@@ -12,6 +12,7 @@ from simulator.clinical.window import Window
 from simulator.faults import (
     archives,
     diabetes,
+    diseases,
     examination,
     family,
     hospital,
@@ -36,9 +37,11 @@ def put_faults(
         archives.inject(world)
         archives.scientific_ids(world, WORKBOOK_HISTORY)
         family.inject(world, seed)
+        diseases.inject(world, seed)
         hospital.inject(world, seed)
     natural.note_archives(world)
     family.note(world)
+    diseases.note(world)
     hospital.note(world)
     natural.note_updates(world)
     malformed.imaging(world)

@@ -28,6 +28,13 @@ ORDER = {
     "delivery": "t.delivered_at, t.delivery_id", "postpartum_visit": "t.visited_on, t.visit_id",
     "tcm_child": "t.visited_on, t.visit_id", "tcm_elder": "t.assessed_on, t.record_id",
     "fd_contract": "t.contract_id, t.source_updated_at", "fd_service": "t.contract_id, t.service_id",
+    "smi_card": "t.card_id, t.source_updated_at", "smi_visit": "t.visited_on, t.visit_id",
+    "tb_notice": "t.notice_id, t.source_updated_at", "tb_first_visit": "t.visited_at, t.visit_id",
+    "tb_visit": "t.visited_on, t.visit_id", "tb_close": "t.stopped_on, t.close_id",
+    "idr_card": "t.card_id, t.source_updated_at", "copd_screen": "t.screened_on, t.screen_id",
+    "copd_card": "t.card_id, t.source_updated_at", "copd_visit": "t.visited_on, t.visit_id",
+    "chronic_one_table": "t.visited_on, t.visit_id",
+    "ph_archive_disease": "t.archive_id, t.history_kind_code, t.seq, t.recorded_at",
 }  # fmt: skip
 SHEET_DATE = {"htn_visit": "visited_on", "dm_visit": "visited_on"}
 

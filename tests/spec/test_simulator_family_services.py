@@ -83,6 +83,8 @@ def judged(city: Any, world: World) -> Judged:
             "encounter",
             "prescription_item",
             "idr_card",
+            "smi_card",
+            "tb_notice",
         ):
             kinds = table_contract(table).silver_columns
             if table not in world.tables or not world.tables[table].num_columns:
