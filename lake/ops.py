@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection, make_url
 
 from lake import access_tables as access_tables  # puts its tables into metadata
+from lake import product_tables as product_tables
 from lake.ops_metadata import metadata
 from lake.settings import settings
 

@@ -15,6 +15,7 @@ from medlake.commands import (
     contracts,
     edge,
     empi,
+    export,
     extract,
     fhir,
     ingest,
@@ -55,8 +56,10 @@ for _name, _group in {
     "tokens": tokens,
     "edge": edge,
     "worklist": worklist,
+    "exports": export,
 }.items():
     app.add_typer(_group.app, name=_name)
+app.command("export")(export.export)
 
 
 @app.command()
@@ -133,32 +136,6 @@ def catalog_list(json: Json = False) -> None:
         wanted = ("asset_id", "name_zh", "product", "level", "row_count", "freshness", "quality_score")
         assets = [{k: a[k] for k in wanted} for a in assets]
     show.rows(assets, title="数据资产 assets", as_json=json)
-
-
-@app.command()
-def export(
-    template: Annotated[
-        str, typer.Argument(help="模板名或 YAML 文件 / template name or file")
-    ] = "hypertension",
-    day: Annotated[
-        datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="数据日期 / data date")
-    ] = None,
-    org: Annotated[list[str] | None, typer.Option(help="只含这些机构 / only these institutions")] = None,
-    actor: Annotated[str, typer.Option(help="操作者 / who exports")] = "officer",
-    purpose: Annotated[str, typer.Option(help="用途 / purpose")] = "基本公共卫生服务管理",
-    out: Annotated[Path | None, typer.Option(help="输出文件 / output file")] = None,
-    json: Json = False,
-) -> None:
-    """按模板导出 XLSX，计划行数=实际行数 / export a template to XLSX; rows planned = rows written."""
-
-    def work() -> dict[str, Any]:
-        import products
-
-        return products.export(
-            template, day.date() if day else None, actor=actor, purpose=purpose, org_scope=org, out=out
-        )
-
-    measured(work, json, f"导出 export {template}")
 
 
 @app.command()
