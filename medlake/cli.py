@@ -23,6 +23,7 @@ from medlake.commands import (
     pacs,
     quality,
     quarantine,
+    report,
     tokens,
     worklist,
 )
@@ -57,6 +58,7 @@ for _name, _group in {
     "edge": edge,
     "worklist": worklist,
     "exports": export,
+    "report": report,
 }.items():
     app.add_typer(_group.app, name=_name)
 app.command("export")(export.export)

@@ -98,7 +98,7 @@ def _alias(place: str) -> str:
     return {"row": "r", "person": "p", "org": "o"}.get(place, f"j_{place}")
 
 
-class _Compiler:
+class Compiler:
     def __init__(self, template: Template, caller: access.Caller) -> None:
         self.template, self.caller = template, caller
         self.fields: dict[str, dict[str, contracts.Field]] = {"row": _known(template.table)}
@@ -120,7 +120,7 @@ class _Compiler:
         template = self.template
         named = [(c.place, c.name) for c in template.columns if c.place not in ("person", "org")]
         chosen = [c.field for c in template.conditions] + template.sort
-        chosen += [template.period] if template.period else []
+        chosen += [f for f in (template.period, template.open_until) if f]
         named += [("row", f) for f in [*chosen, *([template.record] if template.record else [])]]
         for join in template.joins:
             named += [(join.name, f) for f in [*join.keys, join.newest]] + [("row", f) for f in join.keys]
@@ -151,6 +151,10 @@ class _Compiler:
                 if bound is not None:
                     terms.append(f"{day} {sign} ?")
                     values.append(bound)
+        if self.template.open_until and last is not None:
+            ended = f'r."{self.template.open_until}"'
+            terms.append(f"({ended} IS NULL OR {ended} > ?)")
+            values.append(last)
         if undecided:
             fields = [c.field for c in self.template.conditions if c.is_known is None]
             terms.append("(" + (" OR ".join(f'r."{f}" IS NULL' for f in fields) or "false") + ")")
@@ -250,7 +254,7 @@ def compile_template(
     Raises:
         MedlakeError: E614 unknown fields; E681-E684 of the policy.
     """
-    work = _Compiler(template, caller)
+    work = Compiler(template, caller)
     work.check()
     acts: dict[str, str] = {}
     for place in {c.place for c in template.columns}:

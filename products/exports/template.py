@@ -65,7 +65,8 @@ class Column(_Strict):
 
 
 class Template(_Strict):
-    """One export. ``table``: of silver; ``record``: (source system, field) by which a row belongs to a resident."""
+    """One export. ``table``: of silver; ``record``: (source system, field) by which a row belongs to a resident;
+    ``open_until``: a day field, rows that ended by the last day are left out."""
 
     template: Name
     title_zh: Annotated[str, Field(min_length=1, max_length=60)]
@@ -75,6 +76,7 @@ class Template(_Strict):
     joins: Annotated[list[Join], Field(max_length=3)] = Field(default_factory=list)
     columns: Annotated[list[Column], Field(min_length=1, max_length=200)]
     period: Name | None = None
+    open_until: Name | None = None
     conditions: Annotated[list[Condition], Field(max_length=20)] = Field(default_factory=list)
     sort: Annotated[list[Name], Field(max_length=5)] = Field(default_factory=list)
     purpose: Name

@@ -33,9 +33,7 @@ def test_every_error_has_four_texts_and_a_number_of_its_room() -> None:
         assert text.zh and text.en and text.remedy_zh and text.remedy_en, code
         assert any("\u4e00" <= c <= "\u9fff" for c in text.zh + text.remedy_zh), code
         (home,) = (stem for stem, told in texts.items() if f"\n{code}:" in told)
-        in_area = (
-            code[1] in "234" and home not in rooms.values()
-        )  # ingestion, identity and quality have areas
+        in_area = code[1] in "2346" and home not in rooms.values()  # these rooms have areas
         assert home == rooms[code[1]] or in_area, code
 
 
