@@ -51,6 +51,7 @@ class Policy:
     glass_minutes: int
     glass_reason_min: int
     glass_levels: dict[int, Act]
+    login: dict[str, int]
     unknown_level: int
     own_fields: dict[str, int]
     mask_kind: dict[str, str] = field(default_factory=dict)
@@ -86,6 +87,7 @@ def read(path: Path) -> Policy:
             glass_minutes=int(glass["minutes"]),
             glass_reason_min=int(glass["reason_min_length"]),
             glass_levels={int(k): v for k, v in glass["levels"].items()},
+            login={k: int(v) for k, v in node["login"].items()},
             unknown_level=int(node["unknown_level"]),
             own_fields={f: int(level) for f, level in node["own_fields"].items()},
             mask_kind={f: kind for kind, fields in node["masks"].items() for f in fields},

@@ -16,14 +16,31 @@ from starlette.staticfiles import StaticFiles
 from ingestion.receive.http import Uploads
 from lake.errors import MedlakeError
 from lake.log import logger
-from portal import accounts, pages
+from portal import accounts, pages, throttle
 from portal.door import Door
-from portal.routers import catalogue, fhir, home, ingest, ledger, quality, quality_check, quality_tickets
+from portal.routers import (
+    account,
+    catalogue,
+    fhir,
+    home,
+    ingest,
+    ledger,
+    login,
+    quality,
+    quality_check,
+    quality_tickets,
+)
 
 _log = logger("portal")
 
 #: Numbered errors that only say "nothing to see yet".
 _NOT_YET = frozenset({"E608", "E103"})
+
+#: Numbered errors of the policy: the answer says that it may not be, and nothing of what was asked for.
+_STATUS = dict.fromkeys(("E681", "E682", "E683", "E684", "E685", "E692", "E693"), 403) | {
+    "E697": 404,
+    "E686": 404,
+}
 
 
 async def _http_problem(request: Request, error: Exception) -> Response:
@@ -33,7 +50,7 @@ async def _http_problem(request: Request, error: Exception) -> Response:
 async def _medlake_problem(request: Request, error: Exception) -> Response:
     code = error.code if isinstance(error, MedlakeError) else ""
     _log.warning("request_refused", code=code, path=request.url.path)
-    return pages.problem(request, 503 if code in _NOT_YET else 500)
+    return pages.problem(request, 503 if code in _NOT_YET else _STATUS.get(code, 500))
 
 
 @asynccontextmanager
@@ -65,7 +82,19 @@ def create_app() -> FastAPI:
         lifespan=_receiving,
     )
     app.state.uploads = Uploads()
-    for room in (home, quality_check, quality, ledger, catalogue, ingest, fhir, quality_tickets):
+    app.state.logins = throttle.logins()
+    for room in (
+        home,
+        quality_check,
+        quality,
+        ledger,
+        catalogue,
+        ingest,
+        fhir,
+        quality_tickets,
+        login,
+        account,
+    ):
         app.include_router(room.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC_DIR), name="static")
     app.add_exception_handler(HTTPException, _http_problem)
