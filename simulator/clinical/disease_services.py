@@ -13,7 +13,7 @@ import pyarrow as pa
 from simulator.clinical import chronic_table, copd, infectious, mental, tuberculosis
 from simulator.clinical.archive import Archives
 from simulator.clinical.cohort import Cohort
-from simulator.clinical.draw import stream
+from simulator.clinical.draw import codes, stream, to_days
 from simulator.clinical.served import Served
 from simulator.clinical.window import Window
 
@@ -23,11 +23,22 @@ TABLES = (
 )  # fmt: skip
 
 
+def with_fundus(exams: pa.Table, cohort: Cohort, seed: int) -> pa.Table:
+    """The examinations with what was seen of the eye of people known to be diabetic."""
+    rng, who = stream(seed, "diseases", "fundus"), exams["resident"].to_numpy()
+    known = cohort.dm_on[who] <= to_days(exams["exam_on"])
+    changed = codes(1 + (rng.random(len(who)) < 0.12), ~known)
+    return exams.add_column(exams.schema.get_field_index("ecg_result_code"), "fundus_result_code", changed)
+
+
 def make_disease_services(
     city: Any, hospital_of: dict[str, str], archives: Archives, cohort: Cohort, world: Mapping[str, pa.Table],
     window: Window, rates: Mapping[str, Any], seed: int,
 ) -> dict[str, pa.Table]:  # fmt: skip
-    """The twelve tables. ``world``: tables that are there already; ``rates``: profile section ``clinical``."""
+    """The twelve tables, and ``ph_exam`` with the eyes of diabetics.
+
+    ``world``: tables that are there already; ``rates``: profile section ``clinical``."""
+    seen = with_fundus(world["ph_exam"], cohort, seed)
     served, shares = Served.of(archives, cohort, window), rates["programmes"]
     residents, exams = city.residents, world["ph_exam"]
     names = residents["name"].combine_chunks()
@@ -47,4 +58,4 @@ def make_disease_services(
     out["chronic_one_table"] = chronic_table.make_one_table(
         served, {**world, **out}, stream(seed, "diseases", "one_table")
     )
-    return out
+    return out | {"ph_exam": seen}

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import date
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
 from simulator.clinical.draw import stream
-from simulator.faults import copd, infectious, mental, tuberculosis
-from simulator.faults.record import SCHEMA, World
+from simulator.faults import copd, details, habits, infectious, mental, tuberculosis
+from simulator.faults.record import KEYS, World
 
 
 def inject(world: World, seed: int) -> None:
-    """All rules of SMI, TB, IDR and COPD; tables and log are the world's, the dice are not."""
+    """SMI, TB, IDR and COPD, then the rest of ARC, EXM, HTN and DM; tables and log are the world's, the dice are not."""
     own = dataclasses.replace(world, rng=stream(seed, "faults", "diseases"))
     mental.inject(own)
     tuberculosis.inject(own)
     infectious.inject(own)
     copd.inject(own)
+    further = dataclasses.replace(world, rng=stream(seed, "faults", "details"))
+    details.inject(further)
+    habits.inject(further)
 
 
 def note(world: World) -> None:
@@ -33,23 +35,11 @@ def note(world: World) -> None:
             table, rows, rule, "rule", "archive_id" if table == "ph_archive" else "chief_complaint", "natural"
         )
     for org in _silent(world):
-        note_group(world, "org_reporting", org, org, "IDR-014", "of_org_code", "natural")
-
-
-def note_group(
-    world: World, table: str, org: str, key: str, rule: str, fields: str, origin: str = "injected", day: date | None = None
-) -> None:  # fmt: skip
-    """Log one row of a table that exists for the check only (an institution's quarter, a doctor's day)."""
-    values = [day or world.window.history_end, "public_health", table, org, key, rule, "rule", fields, origin]
-    world.log.append(
-        pa.table([pa.array([v], f.type) for v, f in zip(values, SCHEMA, strict=True)], schema=SCHEMA)
-    )
+        world.note_group("org_reporting", org, org, "IDR-014", "of_org_code", "natural")
 
 
 def _state(world: World, *tables: str) -> duckdb.DuckDBPyConnection:
     """The newest delivered version of each record, with its row number in the world's table."""
-    from simulator.faults.record import KEYS
-
     con = duckdb.connect()
     for name in tables:
         rows = world.tables[name]

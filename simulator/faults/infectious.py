@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from simulator.clinical.draw import days, instants
 from simulator.faults.copies import changed, history_end, look, place, renamed
-from simulator.faults.record import SCHEMA, World
+from simulator.faults.record import World
 
 TABLE = "idr_card"
 DAY = np.timedelta64(86400, "s")
@@ -124,20 +124,7 @@ def silent_institution(world: World) -> None:
     # The one with the fewest cards to lose.
     chosen = min(ever, key=lambda o: (int((when & (org == o)).sum()), o))
     rows = np.flatnonzero(when & (org == chosen))
-    values = [
-        world.window.history_end,
-        "public_health",
-        "org_reporting",
-        chosen,
-        chosen,
-        "IDR-014",
-        "rule",
-        "of_org_code",
-        "injected",
-    ]
-    world.log.append(
-        pa.table([pa.array([v], f.type) for v, f in zip(values, SCHEMA, strict=True)], schema=SCHEMA)
-    )
+    world.note_group("org_reporting", chosen, chosen, "IDR-014", "of_org_code")
     _lose(world, rows)
 
 

@@ -19,6 +19,7 @@ from simulator.faults import (
     hypertension,
     malformed,
     natural,
+    natural_state,
 )
 from simulator.faults.record import World
 from simulator.writers.public_health import WORKBOOK_HISTORY
@@ -43,6 +44,7 @@ def put_faults(
     family.note(world)
     diseases.note(world)
     hospital.note(world)
+    natural_state.note(world)
     natural.note_updates(world)
     malformed.imaging(world)
     malformed.duplicates(world)

@@ -101,6 +101,15 @@ class World:
             pa.table([pa.array([v], f.type) for v, f in zip(values, SCHEMA, strict=True)], schema=SCHEMA)
         )
 
+    def note_group(
+        self, table: str, org: str, key: str, rule_id: str, fields: str, origin: str = "injected"
+    ) -> None:
+        """Log one row of a table that exists for the check only (an institution's quarter, a doctor's day)."""
+        values = [self.window.history_end, "public_health", table, org, key, rule_id, "rule", fields, origin]
+        self.log.append(
+            pa.table([pa.array([v], f.type) for v, f in zip(values, SCHEMA, strict=True)], schema=SCHEMA)
+        )
+
     def put(self, table: str, rows: np.ndarray, **values: Any) -> None:
         """Overwrite cells. `rows` ascending; a value is a scalar, a list, or an Arrow array in row order."""
         target = self.tables[table]

@@ -171,7 +171,7 @@ def test_a_batch_with_inverted_rh_is_found() -> None:
         {
             "archive_id": f"A{i}",
             "org_code": "C201",
-            "batch_id": "b1",
+            "data_date": "2026-11-20",
             "status_code": "0",
             "blood_rh_code": "1" if i % 2 else "2",
         }
@@ -181,7 +181,7 @@ def test_a_batch_with_inverted_rh_is_found() -> None:
         lake(connection, ph_archive=archives)
         evaluate(connection, rulebook().only("ARC-031", "ARC-032"), AS_OF)
         found = rows(connection, "SELECT rule_id, table_name, record_key FROM finding_now ORDER BY ALL")
-        assert found == [("ARC-031", "archive_batch", "b1"), ("ARC-032", "org_archives", "C201")]
+        assert found == [("ARC-031", "archive_batch", "2026-11-20"), ("ARC-032", "org_archives", "C201")]
 
 
 @pytest.mark.parametrize(

@@ -232,7 +232,9 @@ def test_the_other_tables_are_the_same_with_and_without(monkeypatch: pytest.Monk
         assert world.tables[name].equals(rows), name
     others = [r for r in world.truth().to_pylist() if r["table_name"] not in (*OWN, "contract_day")]
     others = [r for r in others if not r["rule_id"] or r["rule_id"][:3] not in DOMAINS]
-    assert others == before.truth().to_pylist()
+    every_service = ("ARC-028", "HTN-020")  # count services of any kind
+    others = [r for r in others if r["rule_id"] not in every_service]
+    assert others == [r for r in before.truth().to_pylist() if r["rule_id"] not in every_service]
 
 
 @pytest.mark.parametrize("seed", [10, 12, 20])
