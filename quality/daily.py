@@ -13,13 +13,14 @@ from lake import duck, lineage, registry, runs, tables
 from lake.kill import point
 from lake.log import logger
 from lake.stages import Stages
-from quality import corrections, findings, given, outputs, page, scores
+from quality import corrections, findings, given, outputs, page
 from quality.compile import day
 from quality.engine import evaluate
 from quality.gate import gates
 from quality.integrity import integrity
 from quality.judge import judge, load_great_expectations
 from quality.rule import RuleBook, rulebook
+from quality.scorecards import scorecards
 from quality.tickets import waiver_sql
 
 _log = logger("quality")
@@ -51,7 +52,7 @@ def _counts(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], tupl
 def _write(connection: duckdb.DuckDBPyConnection, data_date: date) -> dict[str, int]:
     """Write the temporary result tables to Delta. Returns the versions."""
     versions = {}
-    for table in ("finding", "exclusion", "rule", "scorecard", "gate", "validation"):
+    for table in ("finding", "exclusion", "rule", "scorecard", "scorecard_part", "gate", "validation"):
         full = f"quality/{table}"
         sql = f"SELECT * FROM {table}"
         if full in _DATED and tables.exists(full):
@@ -97,7 +98,7 @@ def check(data_date: date, book: RuleBook | None = None, *, is_judged: bool = Tr
         connection.execute("DROP TABLE finding_now")  # as large as the findings themselves, which stand now
         clock.lap("merge")
         findings.exclusions(connection, book)
-        scores.scorecards(connection, data_date)
+        scorecards(connection, data_date)
         checks = integrity(connection, run.versions, data_date)
         made = gates(connection, book, registry.products(), checks, data_date)
         engine_seconds = time.monotonic() - began

@@ -17,7 +17,7 @@ from lake.settings import settings
 from quality import docs
 from quality.page_facts import Facts, gather, newest_checked
 from quality.rule import Rule, RuleBook, rulebook
-from quality.scores import WEIGHTS
+from quality.scorecards import parameters
 
 _HERE = Path(__file__).parent
 _KEPT = 3
@@ -62,7 +62,6 @@ def _environment() -> Any:
         "severity_zh": docs.SEVERITY_ZH,
         "kinds_zh": docs.KINDS_ZH,
         "effect_zh": docs.EFFECT_ZH,
-        "weights": WEIGHTS,
         "products": {p.product: p.label_zh for p in registry.products()},
     }
     return made
@@ -102,7 +101,9 @@ def _write(folder: Path, facts: Facts | None, book: RuleBook, problem: str) -> N
     environment = _environment()
 
     def put(name: str, template: str, **values: Any) -> None:
-        html = environment.get_template(template).render(facts=facts, **values)
+        html = environment.get_template(template).render(
+            facts=facts, weights=parameters(facts.data_date).weights if facts else {}, **values
+        )
         (folder / name).write_text(html, encoding="utf-8")
 
     shutil.copytree(_HERE / "static", folder, dirs_exist_ok=True)

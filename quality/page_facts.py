@@ -13,7 +13,7 @@ from quality.compile import day
 from quality.docs import label
 from quality.integrity import plan
 from quality.rule import RuleBook
-from quality.scores import ALL_DOMAINS
+from quality.scorecards import ALL_DOMAINS
 
 _TREND_DAYS = 14
 

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from lake.registry import Product
-from quality import findings, scores
+from quality import findings, scorecards
 from quality.gate import gates
 from quality.integrity import Check, ledger_checks, plan
 from quality.rule import rulebook
@@ -135,7 +135,7 @@ def test_integrity_closes_only_the_products_that_stand_on_it(judged: duckdb.Duck
 
 
 def test_scores_follow_the_published_formula_and_na_is_not_zero(judged: duckdb.DuckDBPyConnection) -> None:
-    scores.scorecards(judged, DAY)
+    scorecards.scorecards(judged, DAY)
     rows = judged.execute("SELECT org_code, domain, eligible, findings, score FROM scorecard").fetchall()
     # two evaluated rules: one at 20 per cent of weight 3, one clean -> 100 - (60 + 0) / 2
     assert sorted(rows) == [("C201", "ALL", 200, 20, 70.0), ("C201", "HTN", 200, 20, 70.0)]
