@@ -23,7 +23,7 @@ from lake.settings import settings
 
 _t = ops.link_approval
 _DIFF = """
-SELECT event_type, empi_id, other_empi_id, before, after FROM event
+SELECT event_type, empi_id, other_empi_id, before, after FROM person_change
 WHERE event_type IN ('merge', 'split') AND change_id IS NULL ORDER BY ALL
 """
 
@@ -31,14 +31,14 @@ WHERE event_type IN ('merge', 'split') AND change_id IS NULL ORDER BY ALL
 def check(connection: duckdb.DuckDBPyConnection, run: Run, persons: int) -> None:
     """Let a run pass whose merges and splits are within the limits, or whose very diff somebody has approved.
 
-    Reads ``event``; what people changed online does not count. ``persons``: before the run.
+    Reads ``person_change``; what people changed online does not count. ``persons``: before the run.
 
     Raises:
         MedlakeError: E324, a limit is exceeded and nobody has approved this diff; E325, somebody has refused it.
     """
     counts = dict(
         connection.execute(
-            "SELECT event_type, count(*) FROM event WHERE event_type IN ('merge', 'split') AND change_id IS NULL GROUP BY 1"
+            "SELECT event_type, count(*) FROM person_change WHERE event_type IN ('merge', 'split') AND change_id IS NULL GROUP BY 1"
         ).fetchall()
     )
     s = settings()

@@ -21,12 +21,12 @@ def key_column(column: str, alias: str) -> str:
     return column.replace("left(", f"left({alias}.", 1) if column.startswith("left(") else f"{alias}.{column}"
 
 
-def _pairs(number: int, rule: tuple[str, ...], within: str) -> str:
+def _pairs(number: int, rule: tuple[str, ...]) -> str:
     equal = " AND ".join(f"{key_column(c, 'l')} = {key_column(c, 'r')}" for c in rule)
     crowd = " AND ".join(f"{key_column(c, 'l')} = x.k{i}" for i, c in enumerate(rule))
     return f"""SELECT {number}::UTINYINT AS rule, l.rec_no AS rec_l, r.rec_no AS rec_r
         FROM linkable l JOIN linkable r ON {equal}
-        WHERE l.rec_no < r.rec_no AND {within} AND NOT EXISTS (SELECT 1 FROM crowd_{number} x WHERE {crowd})"""
+        WHERE l.rec_no < r.rec_no AND NOT EXISTS (SELECT 1 FROM crowd_{number} x WHERE {crowd})"""
 
 
 def find_crowds(connection: duckdb.DuckDBPyConnection) -> None:
@@ -53,17 +53,31 @@ def find_crowds(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"CREATE OR REPLACE TABLE crowd AS {' UNION ALL '.join(told)}")
 
 
-def block(connection: duckdb.DuckDBPyConnection, first: int, last: int) -> int:
-    """Make ``candidate(match_key, join_key_l, join_key_r)`` of pairs whose smaller record is in [first, last).
+def propose(connection: duckdb.DuckDBPyConnection) -> int:
+    """Make ``proposed(rule, rec_l, rec_r)``, each pair once with the number of the first rule that holds; its length.
 
-    Reads ``linkable`` and the crowds (:func:`find_crowds`). Returns the number of pairs. The columns are those that
-    Splink expects of a table of blocked pairs; ``match_key`` is the number of the first rule that holds.
+    Reads ``linkable`` and the crowds (:func:`find_crowds`). Each rule is joined once for all records, since the table
+    of keys that a join builds costs more than its pairs; a pair is nine bytes, and DuckDB spills what it cannot hold.
     """
-    within = f"l.rec_no >= {first} AND l.rec_no < {last}"
-    parts = " UNION ALL ".join(_pairs(n, rule, within) for n, rule in enumerate(BLOCKING))
+    connection.execute("CREATE OR REPLACE TABLE met (rule UTINYINT, rec_l INTEGER, rec_r INTEGER)")
+    for number, rule in enumerate(BLOCKING):
+        connection.execute(f"INSERT INTO met {_pairs(number, rule)}")
+    connection.execute(
+        "CREATE OR REPLACE TABLE proposed AS SELECT min(rule) AS rule, rec_l, rec_r FROM met GROUP BY rec_l, rec_r"
+    )
+    connection.execute("DROP TABLE met")
+    return int(connection.execute("SELECT count(*) FROM proposed").fetchall()[0][0])
+
+
+def take(connection: duckdb.DuckDBPyConnection, first: int, last: int) -> int:
+    """Make ``candidate(match_key, join_key_l, join_key_r)``: proposed pairs whose smaller record is in [first, last).
+
+    Returns their number. The columns are those that Splink expects of a table of blocked pairs; ``match_key`` is the
+    number of the first rule that holds.
+    """
     connection.execute(
         f"""CREATE OR REPLACE TABLE candidate AS
-        SELECT min(rule)::VARCHAR AS match_key, rec_l AS join_key_l, rec_r AS join_key_r
-        FROM ({parts}) GROUP BY rec_l, rec_r"""
+        SELECT rule::VARCHAR AS match_key, rec_l AS join_key_l, rec_r AS join_key_r FROM proposed
+        WHERE rec_l >= {first} AND rec_l < {last}"""
     )
     return int(connection.execute("SELECT count(*) FROM candidate").fetchall()[0][0])

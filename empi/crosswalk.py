@@ -184,22 +184,16 @@ def _ranges(connection: duckdb.DuckDBPyConnection) -> list[str]:
     ]
 
 
-def crosswalk_slices(connection: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:
-    """The rows of ``crosswalk`` by ranges of ids, one range in memory at a time.
+def crosswalk_slices(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
+    """SELECT texts of the rows of ``crosswalk`` by ranges of ids, in order: one range is in memory at a time.
 
-    Each range is made a table first: DuckDB 2.0.0 stands still for ever where it fetches from a union whose branches
+    Each range is made a table first: DuckDB stands still for ever where it fetches from a union whose branches
     aggregate (seen four times at nine million records, never with fewer).
     """
-    ranges = _ranges(connection)
-    schema = connection.execute("SELECT * FROM crosswalk LIMIT 0").to_arrow_table().schema
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        for ids in ranges:
-            connection.execute(f"CREATE OR REPLACE TABLE slice AS SELECT * FROM crosswalk WHERE {ids}")
-            yield from connection.execute("SELECT * FROM slice").to_arrow_table().to_batches()
-        connection.execute("DROP TABLE slice")
-
-    return pa.RecordBatchReader.from_batches(schema, batches())
+    for ids in _ranges(connection):
+        connection.execute(f"CREATE OR REPLACE TABLE slice AS SELECT * FROM crosswalk WHERE {ids}")
+        yield "SELECT * FROM slice"
+    connection.execute("DROP TABLE slice")
 
 
 def _count(connection: duckdb.DuckDBPyConnection, source: str) -> int:

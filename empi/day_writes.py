@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import duckdb
 
-from lake import kill, tables
+from lake import copies, kill, tables
 
 #: What makes a row of the crosswalk; only ``valid_to`` ever changes.
 _ROW = ("empi_id", "identifier_type", "source_system", "org_code", "identifier_value", "valid_from")
@@ -67,8 +67,7 @@ def write_person(connection: duckdb.DuckDBPyConnection, name: str, visible: int)
             UNION ALL (SELECT {columns} FROM day_shown EXCEPT SELECT {columns} FROM person))"""
         if not connection.execute(differs).fetchall()[0][0]:
             return tables.version(name)
-    rows = connection.execute(
-        f"""SELECT {columns} FROM {scan} ANTI JOIN touched_person USING (empi_id)
-        UNION ALL SELECT {columns} FROM person"""
-    ).to_arrow_reader(_BATCH)
-    return tables.overwrite(name, rows)
+    copy = copies.Copy(connection, name)
+    copy.add(f"SELECT {columns} FROM {scan} ANTI JOIN touched_person USING (empi_id)")
+    copy.add(f"SELECT {columns} FROM person")
+    return copy.commit("overwrite")

@@ -14,24 +14,26 @@ _KEY = ", ".join(RecordKey._fields)
 
 
 def build_events(connection: duckdb.DuckDBPyConnection, run_id: str, data_date: date) -> dict[str, int]:
-    """Make ``event`` (new rows of ``silver/person_event``): what this run changes. Returns counts by type.
+    """Make ``person_change`` and the view ``event`` (new rows of ``silver/person_event``). Returns counts by type.
 
     ``create``: a new id, with its first record. ``link``: a new record came to a person. ``relink``: a record came from
     ``other_empi_id``. ``split``: a new id took records of ``other_empi_id``. ``merge``: ``other_empi_id`` is retired
     into the id. Merges and splits carry both persons' records ``before`` and ``after`` (JSON ``{empi_id: [record]}``).
 
-    Reads ``held``, ``now``, ``was`` and ``assigned``. At a first load each record is an event, so those pass once and
-    unsorted (``held`` is in the order of the ids); what needs more than one look is told from the few that moved.
+    Reads ``held``, ``now``, ``was`` and ``assigned``. ``person_change`` holds merges and splits (and what people changed,
+    ``empi.replay``); to them the view adds what happened to records: at a first load each record is an event, and those
+    are made only while they are written.
     """
     connection.execute(
         """CREATE OR REPLACE TABLE moved AS
         SELECT n.rec_no, n.empi_id, n.is_new, n.cluster_no, w.empi_id AS old_id
         FROM now n JOIN was w USING (rec_no) WHERE w.empi_id <> n.empi_id"""
     )
-    connection.execute(f"CREATE OR REPLACE TABLE event AS {_of_persons(run_id, data_date)}")
+    connection.execute(f"CREATE OR REPLACE TABLE person_change AS {_of_persons(run_id, data_date)}")
     for side, table in (("before", "was"), ("after", "now")):
         _tell_records(connection, side, table)
-    connection.execute(f"INSERT INTO event BY NAME {_of_records(run_id, data_date)}")
+    records = f"SELECT * FROM ({_of_records(run_id, data_date)})"
+    connection.execute(f"CREATE OR REPLACE VIEW event AS FROM person_change UNION ALL BY NAME {records}")
     counts = dict(connection.execute("SELECT event_type, count(*) FROM event GROUP BY 1").fetchall())
     return {kind: int(counts.get(kind, 0)) for kind in TYPES}
 
@@ -80,7 +82,7 @@ def _tell_records(connection: duckdb.DuckDBPyConnection, side: str, table: str) 
     """Write into merges and splits which records each of the two persons had (``was``) or has (``now``)."""
     connection.execute(
         f"""CREATE OR REPLACE TABLE told AS
-        WITH involved AS (SELECT event_id, unnest([empi_id, other_empi_id]) AS id FROM event),
+        WITH involved AS (SELECT event_id, unnest([empi_id, other_empi_id]) AS id FROM person_change),
         held AS (SELECT t.empi_id AS id, list([s.source_system, s.org_code, s.identifier_value]
                                               ORDER BY s.source_system, s.org_code, s.identifier_value) AS records
                  FROM {table} t SEMI JOIN involved i ON i.id = t.empi_id JOIN source_record s USING (rec_no) GROUP BY 1)
@@ -89,5 +91,5 @@ def _tell_records(connection: duckdb.DuckDBPyConnection, side: str, table: str) 
         FROM involved i LEFT JOIN held h USING (id) GROUP BY i.event_id"""
     )
     connection.execute(
-        f"UPDATE event SET {side} = told.records FROM told WHERE told.event_id = event.event_id"
+        f"UPDATE person_change c SET {side} = told.records FROM told WHERE told.event_id = c.event_id"
     )

@@ -80,10 +80,13 @@ def build_person(connection: duckdb.DuckDBPyConnection, on: date | None = None) 
     columns = ", ".join(
         ["empi_id", "person_token", *FIELDS, "region_code", "is_dead AS is_deceased", "death_date"]
     )
-    connection.execute(
-        f"""CREATE OR REPLACE TABLE person AS
-        SELECT {columns}, record_count, has_trusted_id, value_source FROM ({_lone()} UNION ALL BY NAME {_chosen(ways)})"""
-    )
+    made = f"SELECT {columns}, record_count, has_trusted_id, value_source FROM ({{}})"
+    connection.execute(f"CREATE OR REPLACE TABLE person AS {made.format(_lone())} LIMIT 0")
+    # some hundred thousand persons at once: what is looked up for them stays in memory, whatever the city's size
+    last = int(connection.execute("SELECT coalesce(max(rec_no), 0) FROM member").fetchall()[0][0])
+    for first in range(0, last + 1, _SLICE):
+        for rows in (_lone(first), _chosen(ways, first)):
+            connection.execute(f"INSERT INTO person BY NAME {made.format(rows)}")
     connection.execute(
         """UPDATE person SET is_deceased = true, death_date = d.died_on
         FROM (SELECT g.empi_id, min(d.died_on) AS died_on FROM person g JOIN death d ON id_18(id_clean(d.id_no)) = g.id_no
@@ -92,7 +95,20 @@ def build_person(connection: duckdb.DuckDBPyConnection, on: date | None = None) 
     )
 
 
-_FROM = "FROM (FROM member WHERE {}) n JOIN record r USING (rec_no) JOIN source_record s USING (rec_no)"
+#: Records whose persons are made at once.
+_SLICE = 1_000_000
+
+
+def _from(column: str, first: int, *, is_lone: bool) -> str:
+    """FROM text of members in a slice: ``column`` (a record's number, or its person's) from ``first`` on."""
+    within = f"{{}}.{column} >= {first} AND {{}}.{column} < {first + _SLICE}"
+    sides = dict.fromkeys("rs", "")
+    if is_lone:  # the slice is one of the records too
+        sides = {a: f"WHERE {within.format(a, a)}" for a in "rs"}
+    return f"""FROM (FROM member m WHERE {"" if is_lone else "NOT "}m.is_lone AND {within.format("m", "m")}) n
+        JOIN (FROM record r {sides["r"]}) r USING (rec_no) JOIN (FROM source_record s {sides["s"]}) s USING (rec_no)"""
+
+
 _RECORD = "concat_ws('/', s.source_system, s.org_code, s.identifier_value)"
 
 
@@ -100,17 +116,17 @@ def _value(field: str) -> str:
     return f"coalesce({', '.join(FIELDS[field])})"
 
 
-def _lone() -> str:
-    """SELECT text of persons of one record."""
+def _lone(first: int = 0) -> str:
+    """SELECT text of persons of one record, of the slice that begins with ``first``."""
     values = ", ".join(f"{_value(field)} AS {field}" for field in FIELDS)
     sources = ", ".join(f"{f} := CASE WHEN {_value(f)} IS NOT NULL THEN {_RECORD} END" for f in FIELDS)
     return f"""
         SELECT n.empi_id, n.person_token, {values}, r.region_code, coalesce(s.is_dead, false) AS is_dead, s.death_date,
                1::BIGINT AS record_count, r.id_own AS has_trusted_id, struct_pack({sources}) AS value_source
-        {_FROM.format("is_lone")}"""
+        {_from("rec_no", first, is_lone=True)}"""
 
 
-def _chosen(ways: dict[str, str]) -> str:
+def _chosen(ways: dict[str, str], first: int) -> str:
     """SELECT text of persons of several records; ``ways``: field -> place of a record, the smallest wins."""
     place = {order: f"place_{i}" for i, order in enumerate(dict.fromkeys(ways.values()))}
     newest = place.setdefault(_order(["newest"], {}), "newest")
@@ -135,5 +151,5 @@ def _chosen(ways: dict[str, str]) -> str:
                 SELECT n.cluster_no, n.empi_id, n.person_token, {", ".join(given)},
                        r.id_own, r.region_code, s.is_dead, s.death_date, {_RECORD} AS record_key,
                        {", ".join(f"{text} AS {name}" for text, name in place.items())}
-                {_FROM.format("NOT is_lone")})
+                {_from("cluster_no", first, is_lone=False)})
             GROUP BY cluster_no)"""

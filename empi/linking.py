@@ -28,7 +28,7 @@ from empi import (
 )
 from empi.clustering import Clusters, Ints, components, constrained_union
 from empi.standardise import standardise
-from lake import kill, ledger, lineage, runs, tables
+from lake import copies, kill, ledger, lineage, runs, tables
 from lake.errors import MedlakeError
 from lake.log import logger
 from lake.runs import Run
@@ -129,7 +129,7 @@ def _check_decisions(connection: duckdb.DuckDBPyConnection, joined: Clusters) ->
 def _write_events(connection: duckdb.DuckDBPyConnection, at: int | None) -> int:
     """Append the run's events to the table's visible version, so that what a killed run left does not count."""
     if at is None:
-        return tables.overwrite(EVENT, connection.execute("SELECT * FROM event").to_arrow_reader(_BATCH))
+        return copies.write(connection, EVENT, "SELECT * FROM event")
     if tables.version(EVENT) != at:
         tables.restore(EVENT, at)
     if not connection.execute("SELECT count(*) FROM event").fetchall()[0][0]:
@@ -159,7 +159,7 @@ def _write(
     else:
         written[IDENTIFIER] = _write_crosswalk(connection, visible.get(IDENTIFIER), rows_moved)
         kill.point("empi.crosswalk_written")
-        written[PERSON] = _overwrite(connection, PERSON, "person", None, visible.get(PERSON))
+        written[PERSON] = _write_persons(connection, visible.get(PERSON))
         kill.point("empi.person_written")
     for name, table, order in (
         (redirects.TABLE, "redirect", "empi_id"),
@@ -174,17 +174,28 @@ def _write_crosswalk(connection: duckdb.DuckDBPyConnection, at: int | None, move
     """Write ``crosswalk``, in the order of its persons; ``moved`` rows differ from the visible version."""
     if at is not None and tables.version(IDENTIFIER) == at and not moved:
         return at
-    return tables.overwrite(IDENTIFIER, crosswalk.crosswalk_slices(connection))
+    copy = copies.Copy(connection, IDENTIFIER)
+    for rows in crosswalk.crosswalk_slices(connection):
+        copy.add(rows, bounds=("empi_id",))
+    return copy.commit("overwrite")
+
+
+def _write_persons(connection: duckdb.DuckDBPyConnection, at: int | None) -> int:
+    if (
+        at is not None
+        and tables.version(PERSON) == at
+        and _same(connection, "person", tables.scan_sql(PERSON, at))
+    ):
+        return at
+    return copies.write(connection, PERSON, "SELECT * FROM person")
 
 
 def _overwrite(
-    connection: duckdb.DuckDBPyConnection, name: str, table: str, order: str | None, at: int | None
+    connection: duckdb.DuckDBPyConnection, name: str, table: str, order: str, at: int | None
 ) -> int:
     if at is not None and tables.version(name) == at and _same(connection, table, tables.scan_sql(name, at)):
         return at
-    rows = connection.execute(
-        f"SELECT * FROM {table}" + (f" ORDER BY {order}" if order else "")
-    ).to_arrow_reader(_BATCH)
+    rows = connection.execute(f"SELECT * FROM {table} ORDER BY {order}").to_arrow_reader(_BATCH)
     return tables.overwrite(name, rows)
 
 
@@ -245,6 +256,8 @@ def _draw(
         sources.match_decisions(connection)
         clock.lap("collect")
         standardise(connection, run.data_date)
+        connection.execute("DROP TABLE name_key")
+        sources.forget_passing(connection)
         clock.lap("standardise")
         scoring.score(connection, records)
         clock.lap("score")

@@ -13,7 +13,7 @@ _COLUMNS = "empi_id, current_empi_id, merged_on, event_id, merged_into"
 def create_redirect(connection: duckdb.DuckDBPyConnection, before: str | None) -> None:
     """Make ``redirect(empi_id, current_empi_id, merged_on, event_id, merged_into)``, a row for each id merged away.
 
-    Reads ``event``, ``changed`` and ``now`` of the run. ``before``: FROM text of the table as it was, None if there was
+    Reads ``person_change``, ``changed`` and ``now`` of the run. ``before``: FROM text of the table as it was, None if there was
     none. An id that has records again (its merge was undone) leads nowhere, and what had been merged into it before
     leads to it again: each row keeps the person it was merged into, and the current one follows from those alone. No
     cycle can arise: an id is merged into one in use, and one that comes into use again loses its row.
@@ -28,7 +28,7 @@ def create_redirect(connection: duckdb.DuckDBPyConnection, before: str | None) -
     connection.execute(
         """CREATE OR REPLACE TABLE retired AS
         SELECT e.other_empi_id AS empi_id, e.empi_id AS merged_into, e.occurred_on AS merged_on, e.event_id
-        FROM event e LEFT JOIN changed c USING (event_id) WHERE e.event_type = 'merge'
+        FROM person_change e LEFT JOIN changed c USING (event_id) WHERE e.event_type = 'merge'
         QUALIFY row_number() OVER (PARTITION BY e.other_empi_id ORDER BY c.seq DESC NULLS FIRST, e.event_id) = 1"""
     )
     connection.execute(

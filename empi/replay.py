@@ -98,7 +98,7 @@ def into_wanted(connection: duckdb.DuckDBPyConnection) -> None:
 def into_events(
     connection: duckdb.DuckDBPyConnection, run_id: str, data_date: date, shown: str | None
 ) -> None:
-    """Add the changes to ``event``.
+    """Add the changes to ``person_change``.
 
     ``shown``: FROM text of the visible events, None without. A run that was killed after its tables became visible, and
     before :func:`taken`, has told them already.
@@ -109,7 +109,7 @@ def into_events(
         else ""
     )
     connection.execute(
-        f"""INSERT INTO event BY NAME
+        f"""INSERT INTO person_change BY NAME
         SELECT event_id, event_type, empi_id, other_empi_id, '{run_id}' AS run_id, {as_date(data_date)} AS occurred_on,
                before, after, actor, change_id, undoes FROM changed {told}"""
     )

@@ -49,8 +49,8 @@ def _register_frequencies(
         engine.table_management.register_term_frequency_lookup(table, column)
 
 
-#: Records of one chunk: their pairs are proposed, scored and written before the next chunk's, so memory is bounded.
-CHUNK_RECORDS = 3_000_000
+#: Records of one chunk: their pairs are scored and written before the next chunk's, so memory is bounded.
+CHUNK_RECORDS = 1_500_000
 
 _PAIR = f"""
     SELECT p.rec_no_l AS rec_l, p.rec_no_r AS rec_r, p.match_weight, p.match_key, {_GAMMAS},
@@ -104,9 +104,12 @@ def score(connection: duckdb.DuckDBPyConnection, records: int, kept: str | None 
     engine = prepare(connection, records, kept)
     if not kept:
         blocking.find_crowds(connection)
+    blocking.propose(connection)
     for number, first in enumerate(range(0, max(records, 1), CHUNK_RECORDS)):
-        blocking.block(connection, first, first + CHUNK_RECORDS)
+        blocking.take(connection, first, first + CHUNK_RECORDS)
         score_candidates(connection, engine, number)
+    for done in ("proposed", "candidate"):
+        connection.execute(f"DROP TABLE {done}")
     return int(connection.execute("SELECT count(*) FROM pair").fetchall()[0][0])
 
 

@@ -143,6 +143,23 @@ def collect(connection: duckdb.DuckDBPyConnection, run: Run) -> int:
     return int(connection.execute("SELECT count(*) FROM source_record").fetchall()[0][0])
 
 
+#: Given values that nobody asks for once they are standardised.
+_PASSING = (
+    "birth_date",
+    "health_card_no",
+    "insurance_no",
+    "contact_name",
+    "contact_phone",
+    "addr_region_code",
+)
+
+
+def forget_passing(connection: duckdb.DuckDBPyConnection) -> None:
+    """Drop the columns of ``source_record`` that are in ``record`` now: a third of the memory it takes."""
+    for column in _PASSING:
+        connection.execute(f"ALTER TABLE source_record DROP COLUMN {column}")
+
+
 _SIDES = [f"{c}_{s}" for s in ("l", "r") for c in ("source_system", "org_code", "identifier_value")]
 
 

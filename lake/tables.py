@@ -58,7 +58,7 @@ def path(name: str) -> Path:
     return settings().lake_dir / name
 
 
-def _restrict() -> None:
+def restrict() -> None:
     """The lake is the restricted zone: it lies below home, which is the service account's alone."""
     settings().folder("lake")
 
@@ -144,7 +144,7 @@ def _is_conflict(error: Exception) -> bool:
     return not isinstance(error, OSError) and any(w in text for w in ("concurrent", "commit", "transaction"))
 
 
-def _storing(
+def storing(
     name: str, txn: Txn | None, write: Callable[[], Any], *, whole: bool = True, repeats: bool = False
 ) -> None:
     """One write to storage, tried again where storage failed or another writer came first.
@@ -186,7 +186,7 @@ def _storing(
 def append(name: str, data: Data, *, txn: Txn | None = None, partition_by: list[str] | None = None) -> int:
     """Append rows, creating the table at first; new columns are added to an old table. Returns the version."""
     if not done(name, txn):
-        _restrict()
+        restrict()
 
         def write() -> None:
             write_deltalake(
@@ -200,14 +200,14 @@ def append(name: str, data: Data, *, txn: Txn | None = None, partition_by: list[
                 commit_properties=_commit(txn),
             )
 
-        _storing(name, txn, write, whole=not isinstance(data, pa.RecordBatchReader))
+        storing(name, txn, write, whole=not isinstance(data, pa.RecordBatchReader))
     return version(name)
 
 
 def overwrite(name: str, data: Data, *, txn: Txn | None = None) -> int:
     """Replace the whole content in one commit. Returns the version."""
     if not done(name, txn):
-        _restrict()
+        restrict()
 
         def write() -> None:
             write_deltalake(
@@ -218,7 +218,7 @@ def overwrite(name: str, data: Data, *, txn: Txn | None = None) -> int:
                 commit_properties=_commit(txn),
             )
 
-        _storing(name, txn, write, whole=not isinstance(data, pa.RecordBatchReader), repeats=True)
+        storing(name, txn, write, whole=not isinstance(data, pa.RecordBatchReader), repeats=True)
     return version(name)
 
 
@@ -240,7 +240,7 @@ def merge(
     predicate = " AND ".join(f't."{k}" = s."{k}"' for k in key)
     for chunk, last in _chunks(data):
         # only the last one carries the transaction: a merge that was killed runs again from the first, to the same end
-        _storing(name, txn, _merging(name, chunk, predicate, newer, txn if last else None), repeats=True)
+        storing(name, txn, _merging(name, chunk, predicate, newer, txn if last else None), repeats=True)
     return version(name)
 
 
@@ -286,14 +286,14 @@ def compact(name: str) -> bool:
     small = sum(int(f.get("size_bytes") or 0) < _SMALL_BYTES for f in files(name))
     if small <= _MANY_FILES:
         return False
-    _storing(name, None, lambda: open_table(name).optimize.compact(target_size=_FILE_BYTES), repeats=True)
+    storing(name, None, lambda: open_table(name).optimize.compact(target_size=_FILE_BYTES), repeats=True)
     return True
 
 
 def restore(name: str, to_version: int) -> int:
     """Bring the content of an older version back as a new version. Doing it again ends at the same content."""
     if version(name) != to_version:
-        _storing(name, None, lambda: open_table(name).restore(to_version), repeats=True)
+        storing(name, None, lambda: open_table(name).restore(to_version), repeats=True)
     return version(name)
 
 
@@ -309,7 +309,7 @@ def drop(name: str) -> None:
         _scan.cache_clear()
         _columns.cache_clear()
 
-    _storing(name, None, remove, repeats=True)
+    storing(name, None, remove, repeats=True)
 
 
 def _quote(text: str) -> str:

@@ -58,8 +58,9 @@ def test_the_candidates_are_those_that_agree_on_a_rule_whatever_the_chunks(
     con = _connection(records)
     blocking.find_crowds(con)
     found: list[tuple[int, int, str]] = []
+    blocking.propose(con)
     for first in range(0, len(records), chunk):
-        blocking.block(con, first, first + chunk)
+        blocking.take(con, first, first + chunk)
         found += con.execute("SELECT join_key_l, join_key_r, match_key FROM candidate").fetchall()
     con.close()
     assert sorted(found) == sorted((a, b, rule) for (a, b), rule in _oracle(records).items())
@@ -73,5 +74,5 @@ def test_a_key_of_a_crowd_proposes_nothing_and_is_told(
     records = [nobody | {"idno": "1"}] * 4 + [nobody | {"idno": "2"}] * 3
     con = _connection(records)
     blocking.find_crowds(con)
-    assert blocking.block(con, 0, 7) == 3
+    assert blocking.propose(con) == 3
     assert con.execute("SELECT * FROM crowd").fetchall() == [("idno", 1, 4, 4)]
