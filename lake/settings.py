@@ -61,9 +61,9 @@ class Settings(BaseSettings):
     session_idle_minutes: int = Field(20, ge=1, le=30, description="A session ends after / 无操作多久后退出")
     session_hours: int = Field(10, ge=1, le=24, description="A session ends in any case / 会话最长时长")
     portal_rate_per_second: float = Field(
-        20, gt=0, description="Requests a second of one person, over time / 每人每秒请求数"
+        50, gt=0, description="Requests a second of one person, over time / 每人每秒请求数"
     )
-    portal_burst: int = Field(200, ge=1, description="Requests of one person at once / 每人突发上限")
+    portal_burst: int = Field(400, ge=1, description="Requests of one person at once / 每人突发上限")
     portal_max_upload_mb: int = Field(20, ge=1, le=200, description="Largest form or workbook / 上传上限")
     trusted_proxies: str = Field(
         "", description="Addresses whose X-Forwarded-For counts, by blanks / 可信反向代理地址"
