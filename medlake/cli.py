@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +11,7 @@ import typer
 from medlake import show
 from medlake.commands import (
     codes,
+    cohort,
     contracts,
     edge,
     empi,
@@ -59,6 +59,7 @@ for _name, _group in {
     "worklist": worklist,
     "exports": export,
     "report": report,
+    "cohort": cohort,
 }.items():
     app.add_typer(_group.app, name=_name)
 app.command("export")(export.export)
@@ -138,26 +139,6 @@ def catalog_list(json: Json = False) -> None:
         wanted = ("asset_id", "name_zh", "product", "level", "row_count", "freshness", "quality_score")
         assets = [{k: a[k] for k in wanted} for a in assets]
     show.rows(assets, title="数据资产 assets", as_json=json)
-
-
-@app.command()
-def cohort(
-    definition: Annotated[Path, typer.Argument(help="队列定义 YAML / cohort definition")],
-    day: Annotated[
-        datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="数据日期 / data date")
-    ] = None,
-    actor: Annotated[str, typer.Option(help="操作者 / who asks")] = "researcher",
-    purpose: Annotated[str, typer.Option(help="用途 / purpose")] = "科研可行性评估",
-    json: Json = False,
-) -> None:
-    """统计一个研究队列，小数字自动隐去 / count a cohort; small numbers never leave."""
-
-    def work() -> dict[str, Any]:
-        import products
-
-        return products.cohort(definition, day.date() if day else None, actor=actor, purpose=purpose)
-
-    measured(work, json, "队列 cohort")
 
 
 @app.command()

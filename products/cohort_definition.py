@@ -120,6 +120,24 @@ class Encounter(_Strict):
     encounter: Visit
 
 
+class Drug(_Strict):
+    """At least so many prescribed items of drugs whose code begins so, or whose name contains it."""
+
+    class Item(_Strict):
+        code: list[Annotated[str, Field(min_length=1, max_length=30)]] | None = None
+        name: list[Annotated[str, Field(min_length=2, max_length=30)]] | None = None
+        at_least: int = Field(1, ge=1, le=1000)
+        period: Period = Field(default_factory=lambda: Period.model_validate({}))
+
+        @model_validator(mode="after")
+        def _one_way(self) -> Drug.Item:
+            if (self.code is None) == (self.name is None):
+                raise ValueError("code 与 name 必须且只能写一个 / exactly one of code and name")
+            return self
+
+    drug: Item
+
+
 class Combined(_Strict):
     """Criteria together: all of them, any of them, or none of them. Exactly one of the three."""
 
@@ -134,11 +152,12 @@ class Combined(_Strict):
         return self
 
 
-Criterion = Managed | Lab | Encounter | Combined
+Criterion = Managed | Lab | Encounter | Drug | Combined
 _KIND: dict[str, type[_Strict]] = {
     "managed": Managed,
     "lab": Lab,
     "encounter": Encounter,
+    "drug": Drug,
     "all": Combined,
     "any": Combined,
     "none": Combined,
@@ -211,7 +230,7 @@ def load(given: str | Path) -> Definition:
         MedlakeError: E641 there is none; E640 it is not valid.
     """
     path = find_yaml(given, FOLDER)
-    if path is None:
+    if path is None or (Path(given).is_file() and path.suffix not in (".yaml", ".yml")):
         raise MedlakeError("E641", place=str(given), name=Path(given).name, known=names_in(FOLDER))
     try:
         return Definition.model_validate(yaml.safe_load(path.read_text("utf-8")))
@@ -219,3 +238,15 @@ def load(given: str | Path) -> Definition:
         raise MedlakeError("E640", place=path.name, detail=explain(error)) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise MedlakeError("E640", place=path.name, detail=f"YAML: {type(error).__name__}") from error
+
+
+def parse(node: Any, place: str) -> Definition:
+    """A definition from plain data.
+
+    Raises:
+        MedlakeError: E640, it is not valid.
+    """
+    try:
+        return Definition.model_validate(node)
+    except ValidationError as error:
+        raise MedlakeError("E640", place=place, detail=explain(error)) from error

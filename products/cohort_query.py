@@ -12,10 +12,12 @@ from typing import Any
 
 from lake import registry
 from lake.settings import settings
+from products import visible
 from products.cohort_definition import (
     Combined,
     Criterion,
     Definition,
+    Drug,
     Encounter,
     Lab,
     Managed,
@@ -25,7 +27,12 @@ from products.cohort_definition import (
 from products.reading import below
 
 #: Criterion kind -> the data product whose gate its table follows.
-PRODUCT_OF = {"managed": "chronic_disease", "lab": "laboratory", "encounter": "operations"}
+PRODUCT_OF = {
+    "managed": "chronic_disease",
+    "lab": "laboratory",
+    "encounter": "operations",
+    "drug": "operations",
+}
 POPULATION_PRODUCT = "health_archive"
 
 _TABLE_OF = {"htn": "htn_management", "dm": "dm_management"}
@@ -96,6 +103,27 @@ def _encounter(query: Query, criterion: Encounter) -> str:
     )
 
 
+def _drug(query: Query, criterion: Drug) -> str:
+    """Prescribed items lie in silver alone; the crosswalk says whose they are."""
+    item = criterion.drug
+    if not visible.is_there("silver/prescription_item") or not visible.is_there("silver/person_identifier"):
+        return "SELECT NULL::VARCHAR AS person_token WHERE false"
+    if item.code is not None:
+        ways = [f"starts_with(d.drug_code, {query.add(prefix)})" for prefix in item.code]
+    else:
+        ways = [f"contains(d.drug_name, {query.add(text)})" for text in item.name or []]
+    day = "timezone('Asia/Shanghai', d.rx_at)::DATE"
+    return (
+        f"SELECT m.person_token FROM {visible.scan('silver/prescription_item')} AS d JOIN "
+        f"(SELECT org_code, identifier_value, min(person_token) AS person_token "
+        f"FROM {visible.scan('silver/person_identifier')} WHERE identifier_type = 'MR' AND valid_to IS NULL "
+        f"AND source_system = 'his' GROUP BY ALL) AS m "
+        f"ON m.org_code = d.org_code AND m.identifier_value = d.patient_local_id "
+        f"WHERE NOT coalesce(d.is_deleted, false) AND ({' OR '.join(ways)}) AND {_period(query, day, item.period)} "
+        f"GROUP BY m.person_token HAVING count(*) >= {query.add(item.at_least)}"
+    )
+
+
 def _criterion(query: Query, criterion: Criterion) -> str:
     """A criterion as a condition on ``p``, a resident. A person without a token fulfils none."""
     if isinstance(criterion, Combined):
@@ -107,6 +135,8 @@ def _criterion(query: Query, criterion: Criterion) -> str:
         kind, inner = "managed", _managed(query, criterion)
     elif isinstance(criterion, Lab):
         kind, inner = "lab", _lab(query, criterion)
+    elif isinstance(criterion, Drug):
+        kind, inner = "drug", _drug(query, criterion)
     else:
         kind, inner = "encounter", _encounter(query, criterion)
     query.products.add(PRODUCT_OF[kind])
@@ -198,3 +228,17 @@ def compile_definition(definition: Definition, data_date: date) -> tuple[str, Qu
     if axes:
         sql += " GROUP BY " + ", ".join(f"g{n}" for n in range(len(axes)))
     return sql, query, axes
+
+
+def population_sql(query: Query, definition: Definition) -> str:
+    """Who is looked at, as a condition on ``p`` and ``o``, dimensions that are grouped by included."""
+    axes = [axis(code, definition.population) for code in definition.group_by]
+    return _population(query, definition) + "".join(f" AND {a.sql} IN {query.add(a.values)}" for a in axes)
+
+
+def steps(query: Query, definition: Definition) -> list[tuple[Criterion, str]]:
+    """The criteria one after another, as an attrition table takes them, each as a condition on ``p``."""
+    parts: list[Criterion] = (
+        list(definition.where.all) if definition.where.all is not None else [definition.where]
+    )
+    return [(part, _criterion(query, part)) for part in parts]
