@@ -13,6 +13,7 @@ from sqlalchemy import select
 from lake import ledger, ops, tables
 from lake.contracts import table_contract
 from lake.local_time import SHANGHAI
+from quality.access_log import delivered_events
 from quality.compile import day, name, text
 from quality.rule import RuleBook
 from quality.shapes import BRONZE
@@ -72,7 +73,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, book: RuleBook, until: d
     """
     connection.execute("CREATE SCHEMA IF NOT EXISTS silver")
     reads = set(book.reads)
-    if "audit_event" in reads and (events := _events(until)):
+    if "audit_event" in reads and (events := _events(until) + delivered_events(until)):
         connection.register("audit_given", pa.Table.from_pylist(events, schema=_EVENT))
         connection.execute("CREATE OR REPLACE VIEW silver.audit_event AS SELECT * FROM audit_given")
     if "feed_day" in reads and (lines := _delivered(until)):

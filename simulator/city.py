@@ -32,7 +32,16 @@ from simulator.faults.malformed import Damage
 from simulator.faults.record import World
 from simulator.people import make_city
 from simulator.profile import Profile
-from simulator.writers import base, dicom_files, his_csv, hl7_files, iot_ndjson, operations_csv, public_health
+from simulator.writers import (
+    access_log,
+    base,
+    dicom_files,
+    his_csv,
+    hl7_files,
+    iot_ndjson,
+    operations_csv,
+    public_health,
+)
 
 PARAMETERS = "simulation.json"
 FEEDS = ("his", "lis", "pacs", "iot", "public_health", "referral", "pharmacy", "insurance")
@@ -149,6 +158,7 @@ def write_drop(tables: dict[str, pa.Table], drop: base.Drop, window: Window) -> 
     dicom_files.write(drop, rows["imaging_instance"])
     for name in HOSPITAL_FEED_OF:
         operations_csv.write(con, drop, name, rows[name])
+    access_log.write(drop, rows["audit_event"])
     for name in PUBLIC_HEALTH:
         public_health.write(con, drop, name, rows[name], window.history_end)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from simulator.clinical import chronic_table, copd, infectious, mental, tuberculosis
+from simulator.clinical import audit_events, chronic_table, copd, infectious, mental, tuberculosis
 from simulator.clinical.archive import Archives
 from simulator.clinical.cohort import Cohort
 from simulator.clinical.draw import codes, stream, to_days
@@ -58,4 +58,5 @@ def make_disease_services(
     out["chronic_one_table"] = chronic_table.make_one_table(
         served, {**world, **out}, stream(seed, "diseases", "one_table")
     )
+    out["audit_event"] = audit_events.make_audit_events(out["smi_visit"], window, stream(seed, "diseases", "audit"))
     return out | {"ph_exam": seen}

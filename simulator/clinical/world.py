@@ -40,6 +40,7 @@ FEED_OF = {
         "delivery", "postpartum_visit", "tcm_child", "tcm_elder", "fd_contract", "fd_service",
     ), "public_health"),
     **dict.fromkeys(DISEASE_TABLES, "public_health"),
+    "audit_event": "access_log",
     **HOSPITAL_FEED_OF,
 }  # fmt: skip
 

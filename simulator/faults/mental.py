@@ -1,4 +1,4 @@
-"""Faults of SMI-001 to SMI-010, and HTN-008 on the form for mental disorders."""
+"""Faults of SMI-001 to SMI-011, and HTN-008 on the form for mental disorders."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ def inject(world: World) -> None:
     )
     simple(world, "SMI-010", settled_, "danger_level_code", danger_level_code="7")
     cards(world)
+    curious(world)
 
 
 def simple(world: World, rule: str, candidates: np.ndarray, fields: str, **values: object) -> None:
@@ -65,6 +66,15 @@ def cards(world: World) -> None:
     rows = world.choose(CARD, "SMI-009", refused)
     world.put(CARD, rows, is_exam_refused=False)
     world.note(CARD, rows, "SMI-009", "rule", "is_exam_refused")
+
+
+def curious(world: World) -> None:
+    """Somebody without a duty in the programme opened a record and was let in (SMI-011)."""
+    table = "audit_event"
+    known = np.flatnonzero(world.array(table, "deliver_on") <= history_end(world))
+    rows = np.sort(world.rng.permutation(known)[: max(3, round(len(known) * 0.01))])
+    world.put(table, rows, actor_role="药师", purpose="其他", result="ok")
+    world.note(table, rows, "SMI-011", "rule", "actor_role,tables")
 
 
 def _managed(world: World) -> np.ndarray:

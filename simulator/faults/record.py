@@ -28,7 +28,7 @@ KEYS = {
     "smi_card": ["card_id"], "smi_visit": ["visit_id"], "tb_notice": ["notice_id"], "tb_first_visit": ["visit_id"],
     "tb_visit": ["visit_id"], "tb_close": ["close_id"], "idr_card": ["card_id"], "copd_screen": ["screen_id"],
     "copd_card": ["card_id"], "copd_visit": ["visit_id"], "chronic_one_table": ["visit_id"],
-    "ph_archive_disease": ["archive_id", "history_kind_code", "seq"],
+    "ph_archive_disease": ["archive_id", "history_kind_code", "seq"], "audit_event": ["event_id"],
     "fee_item": ["fee_id"], "front_page": ["inpatient_id", "version_code"], "allergy": ["allergy_id"],
     "critical_value_event": ["event_id"], "qc_result": ["instrument_id", "item_code", "level_code", "run_at"],
     "imaging_report": ["exam_no"], "imaging_study": ["study_instance_uid"],
