@@ -20,7 +20,7 @@ from datetime import date
 
 import duckdb
 
-from quality.compile import day
+from quality.compile import day, text
 from quality.scorecards.parameters import Parameters, parameters
 
 #: ``domain`` of the row that covers all domains.
@@ -32,7 +32,8 @@ def scorecards(connection: duckdb.DuckDBPyConnection, as_of: date) -> None:
 
     ``scorecard_part``: one row per institution, rule and table. ``scorecard``: one row per institution and domain,
     and for all domains together; ``eligible`` counts evaluations (a record that three rules judged counts three
-    times), ``findings`` the open ones. Rules in observation do not move a score, nor do waived findings.
+    times), ``findings`` the open ones. Rules in observation do not move a score, nor waived findings, nor the
+    rules that are only leads (``parameters.yaml``).
     """
     p = parameters(as_of)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE scorecard_part AS {_parts(p, as_of)}")
@@ -42,6 +43,7 @@ def scorecards(connection: duckdb.DuckDBPyConnection, as_of: date) -> None:
 def _parts(p: Parameters, as_of: date) -> str:
     """``prior_n`` is k, ``group_pct`` the rate of all institutions, ``shrunk_pct`` the rate after shrinking and
     ``variance`` that of ``shrunk_pct`` (per cent squared); half a finding is added to a group, so none is at 0."""
+    leads = ", ".join(text(r) for r in p.leads) or "''"
     weight = " ".join(f"WHEN '{s}' THEN {w}" for s, w in p.weights.items())
     return f"""
         WITH found AS (
@@ -59,7 +61,7 @@ def _parts(p: Parameters, as_of: date) -> str:
             INNER JOIN rule_register AS r ON r.rule_id = c.rule_id AND r.table_name = c.table_name
             LEFT JOIN found AS f
                 ON f.rule_id = c.rule_id AND f.table_name = c.table_name AND f.org_code = c.org_code
-            WHERE c.evaluated > 0 AND r.status = 'active'
+            WHERE c.evaluated > 0 AND r.status = 'active' AND c.rule_id NOT IN ({leads})
         ),
         pooled AS (
             SELECT

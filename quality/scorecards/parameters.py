@@ -16,6 +16,7 @@ class Parameters:
 
     valid_from: date
     weights: dict[str, float]
+    leads: list[str]
     small_below: int
     prior_least: float
     prior_most: float
