@@ -26,10 +26,10 @@ def change(
 
 
 def inject(world: World) -> None:
+    diabetes(world)  # first: a small town has few patients on insulin who are free of other faults
     archives(world)
     examinations(world)
     hypertension(world)
-    diabetes(world)
 
 
 def _filled(world: World, table: str, column: str) -> np.ndarray:
@@ -257,8 +257,8 @@ def hypertension(world: World) -> None:
 
 def diabetes(world: World) -> None:
     old = world.array(DM, "deliver_on") <= history_end(world)
+    injects = old & world.array(DM, "is_insulin").astype(bool)
+    change(world, DM, "DM-011", injects, "insulin_usage", insulin_usage=None)
     face = old & (world.array(DM, "visit_way_code") != "3")
     change(world, DM, "DM-009", face, "dorsalis_pedis_code", dorsalis_pedis_code=None)
     change(world, DM, "DM-012", old, "staple_g_day", staple_g_day=1400)
-    injects = old & world.array(DM, "is_insulin").astype(bool)
-    change(world, DM, "DM-011", injects, "insulin_usage", insulin_usage=None)

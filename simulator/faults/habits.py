@@ -184,12 +184,13 @@ def blood_groups(world: World) -> None:
     """An institution that turned the Rh codes round in a delivery (ARC-031), another that knows nobody's group (ARC-032)."""
     open_ = settled(world, ARCHIVE, "archive_id") & (world.array(ARCHIVE, "status_code") == "0")
     org = world.array(ARCHIVE, "org_code").astype(str)
-    names, counts = np.unique(org[open_], return_counts=True)
+    known = np.isin(world.array(ARCHIVE, "blood_rh_code"), ("1", "2"))
+    names, counts = np.unique(org[open_ & known], return_counts=True)
     large = names[counts >= LEAST_ARCHIVES]
     if len(large) < 2:
         return
     first, second = large[np.argsort(counts[counts >= LEAST_ARCHIVES])[:2]]
-    rows = np.flatnonzero(open_ & (org == first))[::6]
+    rows = np.flatnonzero(open_ & known & (org == first))[::6]
     world.put(ARCHIVE, rows, blood_rh_code="1")
     world.note_group("archive_batch", str(first), str(history_end(world)), "ARC-031", "rh_negative")
     rows = np.flatnonzero(open_ & (org == second))

@@ -58,7 +58,7 @@ def test_layout_is_date_feed_institution(drop: Path) -> None:
     assert dates == ["2026-11-17", "2026-11-18", "2026-11-19", "2026-11-20"]
     for day in dates:
         feeds = {p.name for p in (drop / "drop" / day).iterdir()}
-        assert {"his", "lis", "iot", "public_health"} <= feeds <= set(FEEDS), day
+        assert {"his", "lis", "iot", "public_health"} <= feeds <= {*FEEDS, "access_log"}, day
     assert len(list((drop / "drop" / "2026-11-17" / "his").iterdir())) == 24
 
 
