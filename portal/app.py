@@ -21,6 +21,7 @@ from portal.door import Door
 from portal.routers import (
     account,
     catalogue,
+    exports,
     fhir,
     home,
     ingest,
@@ -29,6 +30,8 @@ from portal.routers import (
     quality,
     quality_check,
     quality_tickets,
+    reports,
+    research,
 )
 
 _log = logger("portal")
@@ -94,6 +97,9 @@ def create_app() -> FastAPI:
         quality_tickets,
         login,
         account,
+        exports,
+        reports,
+        research,
     ):
         app.include_router(room.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC_DIR), name="static")

@@ -247,3 +247,21 @@ def listed(layout: str) -> list[dict[str, Any]]:
          "filled_at": r.filled_at, "submitted_at": r.submitted_at,
          "checks_failed": sum(not c["holds"] for c in json.loads(r.checks))} for r in rows
     ]  # fmt: skip
+
+
+def file_of(layout: Layout, month: str, caller: access.Caller, org: str) -> Path:
+    """The filled workbook of a month, its download audited.
+
+    Raises:
+        MedlakeError: E616; E635 the month was never filled.
+    """
+    _orgs(caller, org)
+    held = _row(layout.layout, month, org)
+    path = (folder() / held.file).resolve() if held is not None else None
+    if path is None or not path.is_relative_to(folder().resolve()) or not path.is_file():
+        raise MedlakeError("E635", place=layout.layout, layout=layout.layout, month=month)
+    with ops.engine().begin() as con:
+        _audited(
+            "report_download", layout, month, caller, org, len(json.loads(held.figures)), con, sm3=held.sm3
+        )
+    return path
