@@ -28,6 +28,7 @@ class Room:
 #: Deny by default: a role sees what its work needs. The quality page holds aggregates of every institution, no resident.
 ROOMS: tuple[Room, ...] = (
     Room("home", "首页", ("/", "/api/publication"), _EVERYBODY),
+    Room("work", "我的工作", ("/work", "/api/portal/work"), _ALL),
     Room("entry", "录入质控接口", ("/quality/check", "/quality/rules"), frozenset({CLIENT})),
     Room("quality", "质控", ("/quality",), frozenset({"steward", "officer"})),
     Room("ledger", "账目", ("/ledger", "/api/ledger"), frozenset({"steward", "executive", "officer"})),

@@ -32,6 +32,7 @@ from portal.routers import (
     quality_tickets,
     reports,
     research,
+    work,
 )
 
 _log = logger("portal")
@@ -97,6 +98,7 @@ def create_app() -> FastAPI:
         quality_tickets,
         login,
         account,
+        work,
         exports,
         reports,
         research,
