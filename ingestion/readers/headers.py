@@ -281,6 +281,22 @@ def _rank(head: Header, table: TableContract) -> tuple[int, int, int, int]:
     return keys, sum(len(b.fields) for b in blocks), head.recognised, -head.depth
 
 
+def _whole(rows: Sequence[Sequence[str]], table: TableContract) -> Header | None:
+    """The first row, where it names all keys and a field in every column, and no row is wider: no other can name more.
+
+    So begins what systems export; the rows below, and pairs of rows, need not be tried one by one.
+    """
+    if not rows or not rows[0] or any(len(row) > len(rows[0]) for row in rows):
+        return None
+    head = match(rows[:1], table, 0, rows[:1])
+    width = len(rows[0])
+    if head.blocks or len(head.fields) < max(2, width) or any(k not in head.fields for k in table.key):
+        return None
+    if len(rows) > 1 and (_is_unit_row(rows[1], head, table) or _is_header_row(rows[1], table, 0.8 * width)):
+        return None
+    return head
+
+
 def find(rows: Sequence[Sequence[str]], table: TableContract) -> Header | None:
     """The header among the first rows: the one that names most keys and fields, at least two (or all, if fewer).
 
@@ -289,6 +305,8 @@ def find(rows: Sequence[Sequence[str]], table: TableContract) -> Header | None:
     row of names right below belong to the header.
     """
     rows = rows[:HEADER_ROWS]
+    if whole := _whole(rows, table):
+        return whole
     found = [
         match(rows[row : row + depth], table, row + depth - 1, rows[row : row + depth])
         for row in range(len(rows))
