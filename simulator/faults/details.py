@@ -76,6 +76,12 @@ def archives(world: World) -> None:
     }
     world.put(ARCHIVE, rows, addr_region_code=[elsewhere[here[r]] for r in rows])
     world.note(ARCHIVE, rows, "ARC-029", "rule", "addr_region_code")
+    young = (
+        open_
+        & (world.array(ARCHIVE, "sex_code") == "2")
+        & (world.array(ARCHIVE, "birth_date") + 6500 > world.end)
+    )
+    change(world, ARCHIVE, "ARC-026", young, "marital_code,birth_date", marital_code="20")
     one_phone(world, open_)
     not_in_history(world)
     wrong_sex(world)

@@ -27,6 +27,7 @@ def inject(world: World) -> None:
     even_digits(world)
     below_goal(world)
     blood_groups(world)
+    sent_again(world)
 
 
 def same_all_year(world: World) -> None:
@@ -196,3 +197,17 @@ def blood_groups(world: World) -> None:
     rows = np.flatnonzero(open_ & (org == second))
     world.put(ARCHIVE, rows[np.arange(len(rows)) % 5 > 0], blood_abo_code="5")
     world.note_group("org_archives", str(second), str(second), "ARC-032", "blood_unknown")
+
+
+def sent_again(world: World) -> None:
+    """The same record with the same time of entry and another content, a day later (GEN-004)."""
+    table = "copd_screen"
+    first = history_end(world) + 1
+    known = (world.array(table, "deliver_on") <= history_end(world)) & (
+        world.array(table, "questionnaire_score") < 12
+    )
+    rows = world.choose(table, "GEN-004", known)
+    copy = world.tables[table].take(pa.array(rows))
+    score = copy["questionnaire_score"].to_numpy() + 1
+    copy = changed(copy, questionnaire_score=numbers(score), deliver_on=days(np.full(len(rows), first)))
+    world.note(table, world.add(table, copy), "GEN-004", "rule", "questionnaire_score")

@@ -22,6 +22,7 @@ def inject(world: World) -> None:
     twice(world)
     not_corrected(world)
     died(world)
+    positive(world)
     plain = _plain(world)
     code, group = world.array(TABLE, "disease_code"), world.array(TABLE, "population_code")
     age = (_at(world, "diagnosed_at").astype("datetime64[D]") - world.array(TABLE, "birth_date")).astype(
@@ -190,3 +191,33 @@ def died(world: World) -> None:
         doctor_id=pc.binary_join_element_wise(dead["org_code"].combine_chunks(), "G01", ""),
     )  # fmt: skip
     world.note(TABLE, world.add(TABLE, card), "IDR-013", "rule", "died_on")
+
+
+def positive(world: World) -> None:
+    """Nucleic acid of tubercle bacilli found in a patient whom nobody reported (IDR-005)."""
+    report, result = "lab_report", "lab_result"
+    ill = world.tables[TABLE].filter(pc.equal(world.tables[TABLE]["disease_code"], "2600"))["resident"]
+    old = (world.array(report, "reported_at").astype("datetime64[D]") + 8 < world.end) & (
+        world.array(report, "deliver_on") <= history_end(world)
+    )
+    old &= ~np.isin(world.array(report, "resident"), ill.to_numpy()) & (
+        world.array(report, "status_code") == "F"
+    )
+    # The patient is the laboratory's own: a sample from elsewhere is linked to nobody by its number there.
+    old &= world.array(report, "requesting_org_code") == world.array(report, "org_code")
+    candidates = np.flatnonzero(old)
+    rows = np.sort(world.rng.permutation(candidates)[: max(3, len(candidates) // 5000)])
+    own, of_org, seq = (world.array(result, n) for n in ("report_id", "org_code", "seq"))
+    for row in rows.tolist():  # a handful of reports
+        report_id, org = (world.tables[report][n][row].as_py() for n in ("report_id", "org_code"))
+        lines = np.flatnonzero((own == report_id) & (of_org == org))
+        if not len(lines):
+            continue
+        last = int(lines[seq[lines].argmax()])
+        number = int(seq[last]) + 1
+        line = changed(
+            world.tables[result].take(pa.array([last])), seq=number, item_code="XPERT", item_name="结核分枝杆菌核酸检测",
+            loinc_code="38379-4", value_type="ST", value_text="阳性", unit=None, ref_range_text="阴性", abnormal_flag="A",
+        )  # fmt: skip
+        world.add(result, line)
+        world.note_group("infection_test", org, f"{report_id}|{number}", "IDR-005", "value_text")

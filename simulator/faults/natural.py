@@ -16,13 +16,16 @@ from simulator.faults.record import KEYS, World, record_keys
 WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _SUM = " + ".join(f"CAST(substr(u, {i + 1}, 1) AS INTEGER) * {w}" for i, w in enumerate(WEIGHTS))
 
+# Ingestion writes full-width characters of a number as plain ones: what it mends breaks no rule.
+WIDE, NARROW = "０１２３４５６７８９Ｘｘ", "0123456789XX"
 STATE = f"""
 CREATE TEMP TABLE state AS
 WITH newest AS (
     SELECT *, row_number() OVER (PARTITION BY archive_id ORDER BY source_updated_at DESC, deliver_on DESC) AS n
     FROM archive WHERE deliver_on <= $end
 ), shaped AS (
-    SELECT *, upper(trim(id_no)) AS u, id_type_code = '01' AND id_no IS NOT NULL AS is_id FROM newest WHERE n = 1
+    SELECT *, upper(trim(translate(id_no, '{WIDE}', '{NARROW}'))) AS u,
+        id_type_code = '01' AND id_no IS NOT NULL AS is_id FROM newest WHERE n = 1
 ), formed AS (
     SELECT *, is_id AND regexp_full_match(u, '[0-9]{{17}}[0-9X]') AS well_formed FROM shaped
 )

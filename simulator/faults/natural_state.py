@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
+from simulator.faults.natural import NARROW, WIDE
 from simulator.faults.record import KEYS, World, record_keys
 from simulator.faults.tcm import closed_year
 
@@ -40,8 +41,11 @@ def states(world: World, tables: Iterable[str]) -> duckdb.DuckDBPyConnection:
         con.register("given", rows.append_column("row_no", pa.array(np.arange(rows.num_rows))))
         stamp = next(s for s in STAMPS if s in rows.column_names)
         keys = ", ".join(KEYS[name])
+        mended = (
+            f"* REPLACE (translate(id_no, '{WIDE}', '{NARROW}') AS id_no)" if name == "ph_archive" else "*"
+        )
         con.execute(f"""
-            CREATE TABLE {name} AS SELECT * FROM given WHERE deliver_on <= last_day()
+            CREATE TABLE {name} AS SELECT {mended} FROM given WHERE deliver_on <= last_day()
             QUALIFY row_number() OVER (PARTITION BY org_code, {keys} ORDER BY {stamp} DESC, deliver_on DESC, row_no) = 1""")
         con.unregister("given")
     return con
@@ -51,7 +55,7 @@ def note(world: World) -> None:
     """Log every record that breaks one of these rules and is not yet logged for it."""
     texts = " ".join(s["sql"] for statements in rules().values() for s in statements)
     words = set(re.findall(r"[a-z_]+", texts))
-    con = states(world, (words & set(KEYS)) | set(SERVICES))
+    con = states(world, (words & set(KEYS)) | set(SERVICES) | {"vital_reading"})
     known = {
         (r["rule_id"], r["table_name"], r["org_code"], r["record_key"])
         for r in world.truth().to_pylist()
@@ -66,6 +70,7 @@ def note(world: World) -> None:
             if len(rows):
                 world.note(table, rows[new], rule, "rule", statement["fields"], "natural")
     _quarters(world, con, known)
+    _clocks(world, con)
 
 
 def _keys(world: World, table: str, rows: np.ndarray) -> list[tuple[str, str]]:
@@ -88,3 +93,13 @@ def _quarters(world: World, con: duckdb.DuckDBPyConnection, known: set[tuple[str
     for org, quarter in found:
         if ("HTN-020", "org_quarter", org, str(quarter)) not in known:
             world.note_group("org_quarter", org, str(quarter), "HTN-020", "visits", "natural")
+
+
+def _clocks(world: World, con: duckdb.DuckDBPyConnection) -> None:
+    """Devices whose clock is off by more than ten minutes on a day of the last thirty (GEN-007)."""
+    found = con.execute("""
+        SELECT org_code, device_id, device_at::DATE AS day FROM vital_reading
+        WHERE device_at::DATE <= last_day() AND device_at::DATE > last_day() - 30
+        GROUP BY ALL HAVING abs(round(median(epoch(device_at) - epoch(gateway_at)) / 60, 1)) > 10 ORDER BY ALL""").fetchall()
+    for org, device, day in found:
+        world.note_group("device_day", org, f"{device}|{day}", "GEN-007", "device_at", "natural")

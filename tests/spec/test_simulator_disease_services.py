@@ -27,6 +27,7 @@ from simulator.clinical.window import Window
 from simulator.clinical.world import Register, make_world
 from simulator.faults import natural_state
 from simulator.faults.inject import put_faults
+from simulator.faults.natural import NARROW, WIDE
 from simulator.faults.record import KEYS, World
 from simulator.people import make_city
 from simulator.profile import Profile
@@ -67,6 +68,12 @@ def judged(city: Any, world: World) -> tuple[set[Key], set[Key]]:
             connection.register("given", rows.append_column("data_date", rows["deliver_on"]))
             have = {*rows.column_names, "data_date"}
             stamp = next(s for s in ("source_updated_at", "recorded_at", "deliver_on") if s in have)
+            if name == "ph_archive":  # ingestion writes full-width characters of a number as plain ones
+                mended = connection.execute(
+                    f"SELECT translate(id_no, '{WIDE}', '{NARROW}') FROM given"
+                ).fetch_arrow_table()
+                rows = rows.set_column(rows.schema.get_field_index("id_no"), "id_no", mended.column(0))
+                connection.register("given", rows.append_column("data_date", rows["deliver_on"]))
             columns = [
                 f"({c} - INTERVAL 8 HOUR)::TIMESTAMP AT TIME ZONE 'UTC' AS \"{c}\""
                 if kind == "TIMESTAMPTZ" and c in have
