@@ -32,6 +32,12 @@ def export(
     ] = "",
     purpose: Annotated[str, typer.Option(help="用途 / purpose; the template's own if unset")] = "",
     format: Annotated[str, typer.Option(help="xlsx | csv; by the file's name if unset")] = "",
+    recipient: Annotated[
+        str, typer.Option(help="集团外的接收方，文件将加密 / recipient outside; sealed")
+    ] = "",
+    password: Annotated[
+        str, typer.Option(help="加密口令 / its password", envvar="MEDLAKE_EXPORT_PASSWORD")
+    ] = "",
     json: Json = False,
 ) -> None:
     """一键导出：计划行数 = 实际行数 / one-click export; rows planned = rows written."""
@@ -45,7 +51,7 @@ def export(
         kind = format or (out.suffix[1:] if out and out.suffix else "xlsx")
         return jobs.run(
             template, caller, first=first.date() if first else None, last=last.date() if last else None, org=org,
-            format=kind, out=out,
+            format=kind, out=out, recipient=recipient, password=password,
         )  # fmt: skip
 
     measured(work, json, f"导出 export {template}", "medlake exports history")

@@ -13,7 +13,7 @@ from lake import access, access_scope, audit, contracts, registry
 from lake.errors import MedlakeError
 from lake.log import logger
 from portal import pages
-from products.exports import jobs, store
+from products.exports import jobs, sealed, store
 
 router = APIRouter(include_in_schema=False)
 _log = logger("portal")
@@ -86,9 +86,12 @@ def run(
     request: Request, background: BackgroundTasks, template: Annotated[str, Form(max_length=64)],
     first: Annotated[str, Form(max_length=10)] = "", last: Annotated[str, Form(max_length=10)] = "",
     org: Annotated[str, Form(max_length=32)] = "", format: Annotated[str, Form(max_length=8)] = "xlsx",
+    password: Annotated[str, Form(max_length=200)] = "",
 ) -> Response:  # fmt: skip
     try:
         made, _ = store.template(template)
+        if made.recipient:
+            sealed.check_password(password)
         asked = caller(request, made.purpose)
         given: dict[str, Any] = {
             "first": day_of(first),
@@ -99,7 +102,7 @@ def run(
         job_id = jobs.ask(template, asked, **given)
     except MedlakeError as error:
         return _page(request, error)
-    background.add_task(_work, job_id, template, asked, given)
+    background.add_task(_work, job_id, template, asked, given | {"password": password})
     return RedirectResponse("/exports#history", 303, background=background)
 
 
@@ -115,8 +118,16 @@ def download(request: Request, job_id: str) -> Response:
         return pages.problem(request, 404)
     audit.record("export_download", actor=row["actor"], purpose=row["purpose"], tables=[], fields=[],
                  rows=row["rows_written"], result="ok", job=job_id, sm3=row["sm3"])  # fmt: skip
+    end = path.name.partition(job_id)[2]  # .xlsx, .csv, and .sm4 behind it where the file leaves the group
+    media = "application/octet-stream" if end.endswith(".sm4") else _MEDIA[row["format"]]
+    return FileResponse(path, media_type=media, filename=f"{row['title_zh']}_{job_id}{end}")
+
+
+@router.get("/exports/opener")
+def opener(request: Request) -> Response:
+    """The page that a recipient keeps on the own PC; handed out as a file, never run here."""
     return FileResponse(
-        path, media_type=_MEDIA[row["format"]], filename=f"{row['title_zh']}_{job_id}.{row['format']}"
+        sealed.OPENER, media_type="application/octet-stream", filename="医湖加密文件打开工具.html"
     )
 
 

@@ -163,3 +163,15 @@ def test_a_filter_on_a_hidden_field_is_refused(home: Path) -> None:
     with pytest.raises(MedlakeError, match="E682"):
         store.propose(node, actor="officer", org_code="H001")
     assert access.columns(OFFICER, "silver/smi_card", ["smi_icd10_code"]) == {"smi_icd10_code": "mask"}
+
+
+def test_what_leaves_the_group_is_sealed_and_nothing_goes_without_a_password(home: Path) -> None:
+    from products.exports import sealed
+
+    with pytest.raises(MedlakeError, match="E636"):
+        jobs.run("hypertension", OFFICER, recipient="县疾控")
+    report = jobs.run("hypertension", OFFICER, recipient="县疾控", password="湖水-三月-青山-0042")
+    content = Path(report["file"]).read_bytes()
+    assert report["file"].endswith(".xlsx.sm4") and content.startswith(sealed.MAGIC)
+    assert sealed.unseal(content, "湖水-三月-青山-0042").startswith(b"PK")
+    assert jobs.job(report["job"], "officer")["recipient"] == "县疾控"
