@@ -31,6 +31,12 @@ ROOMS: tuple[Room, ...] = (
     Room("work", "我的工作", ("/work", "/api/portal/work"), _ALL),
     Room("entry", "录入质控接口", ("/quality/check", "/quality/rules"), frozenset({CLIENT})),
     Room("quality", "质控", ("/quality",), frozenset({"steward", "officer"})),
+    Room(
+        "findings",
+        "问题明细",
+        ("/findings",),
+        frozenset({"steward", "officer", "doctor", "laboratory", "pharmacist"}),
+    ),
     Room("ledger", "账目", ("/ledger", "/api/ledger"), frozenset({"steward", "executive", "officer"})),
     Room("catalogue", "目录", ("/catalogue", "/api/catalogue"), _ALL),
     Room("exports", "导出", ("/exports",), frozenset({"officer", "doctor", "steward"})),

@@ -68,6 +68,7 @@ class Line:
 
     item: Item
     kind_zh: str
+    about: str  # in words, where the item has any that are not about a resident
     state_zh: str
     owner_zh: str
     minutes: int | None
@@ -83,7 +84,8 @@ def _line(item: Item, person: Person, now: datetime) -> Line:
     minutes = None if due is None else int((due - now).total_seconds() // 60)
     owner = roles().get(item.owner_role, {}).get("zh", item.owner_role)
     mine = item.assignee == person.user
-    return Line(item, rule.zh, rule.states[item.state].zh, owner, minutes, is_urgent(item), mine)
+    about = str(item.payload.get("title_zh", ""))
+    return Line(item, rule.zh, about, rule.states[item.state].zh, owner, minutes, is_urgent(item), mine)
 
 
 def _allowed(rule: Kind, state: str, mine: tuple[str, ...]) -> list[tuple[Transition, str]]:

@@ -156,6 +156,7 @@ def _finish(
 ) -> dict[str, Any]:
     servers.start_wall(progress, dashboards)
     servers.await_portal(progress)
+    servers.start_worklist()
     progress.begin("evaluate")
     import empi
 

@@ -95,6 +95,12 @@ def await_portal(progress: Progress) -> None:
     progress.end("portal")
 
 
+def start_worklist() -> None:
+    """Start what turns requests into items and watches their clocks (`medlake worklist run`)."""
+    argv = [str(Path(sys.executable).parent / "medlake"), "worklist", "run"]
+    processes.start("worklist", argv, {"MEDLAKE_HOME": str(settings().home)})
+
+
 def portal_url() -> str:
     return f"http://{settings().host}:{settings().portal_port}"
 

@@ -18,6 +18,7 @@ from lake.errors import MedlakeError
 from quality import daily, due, tickets
 from quality.gates_explained import _allowed, explain
 from quality.rule import rulebook
+from quality.tickets import counting
 from tests import quality_world as world
 from tests.worklist_world import home
 
@@ -181,3 +182,40 @@ def test_for_people_it_is_tables(city: dict[str, Any]) -> None:
     assert "问题位置" in shown.output or shown.exit_code == 0
     assert CliRunner().invoke(app, ["tickets", "show", "W-no-such"]).exit_code == 1
     assert date(2026, 11, 19) == world.DAY_2
+
+
+def browser(user: str) -> Any:
+    import base64
+
+    from starlette.testclient import TestClient
+
+    from portal import accounts
+    from portal.app import create_app
+
+    made = TestClient(create_app(), raise_server_exceptions=False, follow_redirects=False)
+    word = json.loads(accounts.ensure().read_text("utf-8"))[user]
+    made.headers["authorization"] = "Basic " + base64.b64encode(f"{user}:{word}".encode()).decode()
+    return made
+
+
+def test_the_page_of_findings_masks_for_quality_and_shows_for_a_correction(city: dict[str, Any]) -> None:
+    at = counting.newest()
+    assert at is not None
+    source = tables.scan_sql("quality/finding", at.finding)
+    key, file, line = rows(
+        f"SELECT record_key, source_file, source_line FROM {source} WHERE state = 'open' AND table_name = 'ph_archive' "
+        "AND source_line IS NOT NULL ORDER BY first_seen_on DESC, finding_id LIMIT 1"
+    )[0]
+    steward = browser("steward")
+    masked = steward.get("/findings", params={"state": "open"}).text
+    shown = steward.get("/findings", params={"state": "open", "purpose": "correction"}).text
+    assert file in masked and f"第 {line} 行" in masked and key not in masked
+    assert key in shown
+    assert steward.get("/findings", params={"rule": "HTN-999"}).text.count("没有符合条件的问题") == 1
+
+
+def test_a_doctor_sees_findings_of_the_own_institution_only(city: dict[str, Any]) -> None:
+    page = browser("doctor").get("/findings", params={"purpose": "care"}).text
+    others = {org for (org,) in rows(f"SELECT DISTINCT org_code FROM {tables.scan_sql('quality/finding')}")}
+    assert not any(f">{org} ·" in page for org in others if org and not org.startswith("C201"))
+    assert browser("executive").get("/findings").status_code == 403

@@ -1,0 +1,88 @@
+"""Findings for whoever mends them: down to the cell with its file, sheet and line, in the institutions in reach.
+
+What a finding says of a resident (key, values, message) is masked for quality work and clear for a correction, which is
+a purpose of its own and is told to the audit. Reads the newest check.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lake import access, audit, duck, tables
+from lake.access import Caller
+from quality.tickets import counting
+
+PAGE_ROWS = 50
+
+#: GB/T 39725 level of a finding's own columns; the other columns are those of the records they come from.
+_LEVELS = {
+    "finding_id": 2, "rule_id": 2, "domain": 2, "severity": 2, "table_name": 2, "org_code": 1, "field_list": 2,
+    "remedy_zh": 2, "source_file": 2, "source_sheet": 2, "source_line": 2, "first_seen_on": 2, "state": 2,
+    "products": 2, "effect": 2, "record_key": 4, "observed": 4, "expected": 4, "message_zh": 4,
+}  # fmt: skip
+_FIELDS = tuple(_LEVELS)
+#: Filter -> its column.
+FILTERS = {"rule": "rule_id", "org": "org_code", "state": "state", "domain": "domain", "severity": "severity"}
+
+
+def listed(
+    caller: Caller, chosen: dict[str, str], page: int, *, actor_role: str, source_ip: str
+) -> dict[str, Any] | None:
+    """One page of findings, the newest first, and how many there are. None before the first check.
+
+    Args:
+        chosen: filter (:data:`FILTERS`) -> value; anything else is left aside.
+        page: from 1 on.
+
+    Raises:
+        MedlakeError: E681, E683, what the policy refuses.
+    """
+    at = counting.newest()
+    if at is None:
+        return None
+    used = {FILTERS[name]: value for name, value in chosen.items() if name in FILTERS and value}
+    sort = ("first_seen_on", "finding_id")
+    shown, where, values = access.select_sql(
+        caller, "quality/finding", _FIELDS, "f", filters=used, sort=sort, levels=_LEVELS
+    )
+    conditions = [where, *(f'f."{column}" = ?' for column in used)]
+    values = [*values, *used.values()]
+    source = f"FROM {tables.scan_sql('quality/finding', at.finding)} AS f WHERE {' AND '.join(conditions)}"
+    with duck.connect() as connection:
+        total, institutions = connection.execute(
+            f"SELECT count(*), count(DISTINCT f.org_code) {source}", values
+        ).fetchall()[0]
+        last = max(1, -(-total // PAGE_ROWS))
+        page = min(max(page, 1), last)
+        cursor = connection.execute(
+            f"SELECT {', '.join(shown)} {source} ORDER BY f.first_seen_on DESC, f.finding_id "
+            f"LIMIT {PAGE_ROWS} OFFSET {(page - 1) * PAGE_ROWS}",
+            values,
+        )
+        names = [d[0] for d in cursor.description]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        titles = dict(
+            connection.execute(
+                f"SELECT DISTINCT rule_id, title_zh FROM {tables.scan_sql('quality/rule', at.rule)}"
+            ).fetchall()
+        )
+    audit.record(
+        "findings.list",
+        actor=caller.user,
+        purpose=caller.purpose,
+        tables=["quality/finding"],
+        fields=names,
+        rows=len(rows),
+        result="ok",
+        actor_role=actor_role,
+        org_code=caller.org_code,
+        source_ip=source_ip,
+    )
+    return {
+        "rows": [row | {"title_zh": titles.get(row["rule_id"], "")} for row in rows],
+        "total": total,
+        "institutions": institutions,
+        "page": page,
+        "last": last,
+        "data_date": at.data_date,
+    }
