@@ -16,8 +16,8 @@ from lake import registry, runs
 from lake.settings import settings
 from quality import docs
 from quality.page_facts import Facts, gather, newest_checked
+from quality.page_scores import polyline
 from quality.rule import Rule, RuleBook, rulebook
-from quality.scorecards import parameters
 
 _HERE = Path(__file__).parent
 _KEPT = 3
@@ -47,6 +47,11 @@ def _pct(value: float | None) -> str:
     )
 
 
+def _points(value: float | None) -> str:
+    """A score for reading, ``—`` where an older check did not compute it."""
+    return "—" if value is None else f"{value:.1f}"
+
+
 def _environment() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -57,7 +62,7 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"number": _number, "pct": _pct}
+    made.filters |= {"number": _number, "pct": _pct, "points": _points}
     made.globals |= {
         "severity_zh": docs.SEVERITY_ZH,
         "kinds_zh": docs.KINDS_ZH,
@@ -70,11 +75,9 @@ def _environment() -> Any:
 def _trend(facts: Facts) -> dict[str, Any] | None:
     """Points of the little curve of open findings, in a 240 x 48 box."""
     values = [t["findings"] for t in facts.trend]
-    if len(values) < 2:
+    points = polyline(values, 0, max(values, default=1))
+    if not points:
         return None
-    top = max(values) or 1
-    step = 240 / (len(values) - 1)
-    points = " ".join(f"{i * step:.1f},{44 - 40 * v / top:.1f}" for i, v in enumerate(values))
     return {"points": points, "first": facts.trend[0], "last": facts.trend[-1]}
 
 
@@ -97,12 +100,28 @@ def _rule_values(rule: Rule, facts: Facts) -> dict[str, Any]:
     }
 
 
+def _org_values(org: str, facts: Facts) -> dict[str, Any]:
+    """What an institution's page shows: its card, what costs it points, its trend."""
+    trend = facts.scores.trend.get(org, [])
+    values = [t["score"] for t in trend]
+    return {
+        "org": org,
+        "org_name": facts.org_names.get(org, org),
+        "cards": facts.scores.of_org(org),
+        "parts": facts.scores.parts.get(org, []),
+        "trend": trend,
+        "points": polyline(values, min(values, default=0), max(values, default=100)),
+        "titles": {x.rule_id: x.title_zh for x in facts.lines},
+        "labels": {x.table: x.table_zh for x in facts.lines},
+    }
+
+
 def _write(folder: Path, facts: Facts | None, book: RuleBook, problem: str) -> None:
     environment = _environment()
 
     def put(name: str, template: str, **values: Any) -> None:
         html = environment.get_template(template).render(
-            facts=facts, weights=parameters(facts.data_date).weights if facts else {}, **values
+            facts=facts, scores=facts.scores if facts else None, **values
         )
         (folder / name).write_text(html, encoding="utf-8")
 
@@ -111,7 +130,13 @@ def _write(folder: Path, facts: Facts | None, book: RuleBook, problem: str) -> N
         put("index.html", "empty.html", problem=problem)
         return
     worst = sorted((x for x in facts.lines if x.failed), key=lambda x: (-x.failed, x.rule_id))[:10]
-    put("index.html", "index.html", worst=worst, trend=_trend(facts))
+    watched = [x for x in facts.lines if x.observing]
+    put("index.html", "index.html", worst=worst, trend=_trend(facts), watched=len(watched))
+    put("scores.html", "scores.html")
+    watched.sort(key=lambda x: (-x.failed, x.rule_id, x.table))
+    put("watch.html", "watch.html", lines=watched, since={r.id: r.introduced_on for r in book.rules})
+    for org in facts.scores.orgs:
+        put(f"org-{org}.html", "org.html", **_org_values(org, facts))
     for entry in facts.tables():
         put(f"table-{entry['table']}.html", "table.html", entry=entry)
     for rule in book.rules:

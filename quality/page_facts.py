@@ -11,7 +11,9 @@ import duckdb
 from lake import duck, registry, runs, tables
 from quality.compile import day
 from quality.docs import label
+from quality.gates_explained import explain
 from quality.integrity import plan
+from quality.page_scores import Scores, gather_scores
 from quality.rule import RuleBook
 from quality.scorecards import ALL_DOMAINS
 
@@ -61,6 +63,7 @@ class Facts:
     domains: list[tuple[str, str]]
     by_org: dict[tuple[str, str], dict[str, int]]
     trend: list[dict[str, Any]]
+    scores: Scores
     org_names: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -208,6 +211,8 @@ def gather(run: runs.Run, book: RuleBook) -> Facts:
             f"FROM {scan['scorecard']} WHERE domain = '{ALL_DOMAINS}' AND data_date <= {today} "
             f"GROUP BY data_date ORDER BY data_date DESC LIMIT {_TREND_DAYS}",
         )
+        domains = dict.fromkeys((r.domain, r.domain_zh) for r in book.rules)
+        scores = gather_scores(connection, run, names, dict(tuple(domains)))
     by_org: dict[tuple[str, str], dict[str, int]] = {}
     for cell in cells:
         by_org.setdefault((cell["rule_id"], cell["table_name"]), {})[cell["org_code"]] = cell["n"]
@@ -215,12 +220,16 @@ def gather(run: runs.Run, book: RuleBook) -> Facts:
     gates.sort(
         key=lambda g: (g["gate"] != "closed", order.index(g["product"]) if g["product"] in order else 99)
     )
+    closed = any(g["gate"] == "closed" for g in gates)
+    told = {e.product: e for e in explain(data_date=run.data_date)} if closed else {}
     for gate in gates:
         product = labels.get(gate["product"])
         gate |= {
             "label": product.label_zh if product else gate["product"],
             "owner": product.owner if product else "",
             "limit_pct": product.exclude_limit_pct if product else 100.0,
+            "since": told[gate["product"]].since if gate["product"] in told else None,
+            "advice_zh": told[gate["product"]].advice_zh if gate["product"] in told else "",
         }
     titles = {c["id"]: c for c in plan()["checks"]}
     books = [
@@ -244,7 +253,8 @@ def gather(run: runs.Run, book: RuleBook) -> Facts:
         integrity=sorted(books, key=lambda b: (b["rule_id"], b["subject"])),
         lines=lines,
         orgs=_orgs(cards, names),
-        domains=list(dict.fromkeys((r.domain, r.domain_zh) for r in book.rules)),
+        domains=list(domains),
+        scores=scores,
         by_org=by_org,
         trend=trend[::-1],
         org_names=names,

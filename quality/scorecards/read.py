@@ -57,7 +57,7 @@ def _rows(
     return made
 
 
-def _cards(run: runs.Run) -> str:
+def cards_sql(run: runs.Run) -> str:
     """SQL of the scorecards; what an older check did not write is NULL."""
     version = run.versions[CARD]
     has = set(tables.columns(CARD, version))
@@ -106,7 +106,7 @@ def card(org: str, data_date: date | None = None) -> dict[str, Any]:
     with duck.connect() as connection:
         rows = _rows(
             connection,
-            f"SELECT * FROM {_cards(run)} WHERE data_date = {day(run.data_date)} AND org_code = ?",
+            f"SELECT * FROM {cards_sql(run)} WHERE data_date = {day(run.data_date)} AND org_code = ?",
             [org],
         )
     of = {r["domain"]: r for r in rows}
@@ -140,7 +140,7 @@ def ranking(domain: str = ALL_DOMAINS, data_date: date | None = None) -> list[di
     with duck.connect() as connection:
         rows = _rows(
             connection,
-            f"SELECT * EXCLUDE (data_date, domain) FROM {_cards(run)} "
+            f"SELECT * EXCLUDE (data_date, domain) FROM {cards_sql(run)} "
             f"WHERE data_date = {day(run.data_date)} AND domain = ? "
             "ORDER BY coalesce(shrunk_score, score) DESC NULLS LAST, org_code",
             [domain],
@@ -182,7 +182,7 @@ def trend(
                 data_date, round(sum(score * eligible) / sum(eligible), 2) AS score,
                 round(sum(shrunk_score * eligible) / sum(eligible), 2) AS shrunk_score,
                 sum(eligible)::BIGINT AS eligible, sum(findings)::BIGINT AS findings
-            FROM {_cards(run)}
+            FROM {cards_sql(run)}
             WHERE domain = ? AND data_date <= {day(run.data_date)}
                 AND data_date > {day(run.data_date)} - ?::INTEGER {whose}
             GROUP BY data_date ORDER BY data_date
