@@ -1,6 +1,6 @@
 """Faults that show in a person's year, a doctor's day or an institution's quarter.
 
-HTN-017, 019, 020, 027, 029, DM-017, ARC-031 and ARC-032.
+HTN-017 to 020, 027, 029, DM-017, ARC-031 and ARC-032.
 """
 
 from __future__ import annotations
@@ -170,15 +170,33 @@ def even_digits(world: World) -> None:
 
 def below_goal(world: World) -> None:
     """Pressures and sugars just below the goal, in an institution with a hundred readings (HTN-018, DM-017)."""
-    begin, _ = _last_quarter(world)
-    quiet = ~np.isin(world.array(DM, "archive_id").astype(str), sorted(world.touched.get(DM, set())))
-    good = world.array(DM, "visit_class_code") == "1"
-    found = _busiest(world, DM, "fbg_mmol_l", CLUSTER, np.ones(len(good), dtype=bool))
-    if found is not None:
-        org, rows = found
-        chosen = rows[(good & quiet)[rows]][:60]
-        world.put(DM, chosen, fbg_mmol_l=6.8)
-        world.note_group("org_quarter", org, str(begin), "DM-017", "fbg_below_goal")
+    even = pc.ends_with(world.tables[HTN]["doctor_id"], "G99").to_numpy()
+    busy = np.unique(world.array(HTN, "org_code").astype(str)[even])
+    other = ~np.isin(
+        world.array(HTN, "org_code").astype(str), busy
+    )  # of another institution than the even digits
+    _gather(world, HTN, "sbp_mmhg", other, _without_diabetes(world), 137.0, (140, 143), "HTN-018")
+    everywhere = np.ones(world.tables[DM].num_rows, dtype=bool)
+    _gather(world, DM, "fbg_mmol_l", everywhere, everywhere, 6.8, (7.0, 7.2), "DM-017")
+
+
+def _gather(
+    world: World, table: str, value: str, where: np.ndarray, may: np.ndarray, to: float, above: tuple[float, float], rule: str
+) -> None:  # fmt: skip
+    """Controlled readings of the busiest institution move to just below the goal, more than four for each above it."""
+    found = _busiest(world, table, value, CLUSTER, where)
+    if found is None:
+        return
+    org, rows = found
+    quiet = ~np.isin(world.array(table, "archive_id").astype(str), sorted(world.touched.get(table, set())))
+    chosen = rows[(quiet & may & (world.array(table, "visit_class_code") == "1"))[rows]]
+    over = int(
+        ((world.array(table, value)[rows] >= above[0]) & (world.array(table, value)[rows] <= above[1])).sum()
+    )
+    if len(chosen) > 4 * max(over, 1):
+        world.put(table, chosen, **{value: to})
+        field = "sbp_below_goal" if rule == "HTN-018" else "fbg_below_goal"
+        world.note_group("org_quarter", org, str(_last_quarter(world)[0]), rule, field)
 
 
 def blood_groups(world: World) -> None:
