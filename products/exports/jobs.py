@@ -159,7 +159,7 @@ def run(
     _set(job_id, state="running")
     con = duck.connect(memory=_MEMORY, threads=1)
     try:
-        con.execute("SET preserve_insertion_order = true")
+        con.execute("SET preserve_insertion_order = true; SET enable_progress_bar = false")
         con.register("org_register", registry.orgs())
         planned, unknown = _fill(con, compiled)
         _set(job_id, rows_planned=planned)
@@ -199,7 +199,7 @@ def run(
         _set(job_id, state="failed", error=error.code, finished_at=datetime.now(UTC))
         raise
     except Exception:
-        _set(job_id, state="failed", error="E617", finished_at=datetime.now(UTC))
+        _set(job_id, state="failed", error="", finished_at=datetime.now(UTC))  # the log has the reason
         raise
     finally:
         con.close()

@@ -118,7 +118,7 @@ def preview(content: bytes, place: str) -> list[dict[str, Any]]:
         spans = {(m.min_row, m.min_col): m for m in sheet.merged_cells.ranges}
         rows = [
             [_shown(cell, spans.get((cell.row, cell.column))) for cell in row if isinstance(cell, Cell)]
-            for row in sheet.iter_rows()
+            for row in sheet.iter_rows(max_col=sheet.max_column + 2)  # a blank form ends where its labels end
         ]
         sheets.append({"name": sheet.title, "rows": rows})
     return sheets
