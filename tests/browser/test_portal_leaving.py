@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from datetime import date
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,16 @@ def test_an_officer_exports_and_refills_the_county_workbook(
     link.wait_for()
     with page.expect_download() as saved:
         link.click()
-    assert len(list(openpyxl.load_workbook(saved.value.path()).worksheets[0].iter_rows())) == 13
+    assert (
+        len(
+            list(
+                openpyxl.load_workbook(BytesIO(Path(saved.value.path()).read_bytes()))
+                .worksheets[0]
+                .iter_rows()
+            )
+        )
+        == 13
+    )
     blank = tmp_path / "县报表.xlsx"
     blank.write_bytes(report_book.blank())
     page.goto(f"{portal.base}/reports")
@@ -90,7 +100,7 @@ def test_an_officer_exports_and_refills_the_county_workbook(
     page.get_by_role("button", name="按原版式填报").click()
     with page.expect_download() as filled:
         page.get_by_role("link", name="下载工作簿").click()
-    sheet = openpyxl.load_workbook(filled.value.path())["表1 慢病"]
+    sheet = openpyxl.load_workbook(BytesIO(Path(filled.value.path()).read_bytes()))["表1 慢病"]
     assert (sheet["C4"].value, sheet["C6"].value, sheet["C7"].value) == (12, 12, "=SUM(C5:C6)")
     page.get_by_role("link", name="查看对象").last.click()
     page.get_by_text("王E0003").wait_for()
