@@ -1,29 +1,34 @@
 -- What each test looks at, per institution and doctor, in one quarter. {name} are parameters, filled in as literals by
 -- quality/forensics/screen.py; `visit` is the quarter's hypertension and diabetes follow-ups that were not withdrawn.
 
+-- one measurement, once: a joint hypertension and diabetes follow-up carries the same one twice
+CREATE OR REPLACE TEMP TABLE reading AS
+SELECT org_code, doctor_id, archive_id, on_day, sbp, dbp, max(device) AS device
+FROM visit WHERE sbp IS NOT NULL GROUP BY ALL;
+
 -- digit: last digits of the systolic pressure; is_even: mercury by its code, or no code and no odd reading
 CREATE OR REPLACE TEMP TABLE m_digit AS
 SELECT
     org_code, doctor_id, count(*) AS n,
     list_transform(range(10), lambda d: list_count(list_filter(list(sbp::BIGINT % 10), lambda v: v = d))) AS digits,
     coalesce(mode(device) IN {mercury_codes}, count(*) FILTER (sbp::BIGINT % 2 = 1) = 0) AS is_even
-FROM visit WHERE sbp IS NOT NULL
+FROM reading
 GROUP BY ALL HAVING count(*) >= {digit_least_n};
 
 -- limit: k just under the target of n around it, against the city's share of the same
 CREATE OR REPLACE TEMP TABLE m_limit AS
 WITH near AS (
     SELECT org_code, doctor_id, count(*) AS n, count(*) FILTER (sbp < {limit_sbp}) AS k
-    FROM visit WHERE sbp >= {limit_sbp} - {limit_band} AND sbp < {limit_sbp} + {limit_band}
+    FROM reading WHERE sbp >= {limit_sbp} - {limit_band} AND sbp < {limit_sbp} + {limit_band}
     GROUP BY ALL
 )
 SELECT *, (sum(k) OVER () + 0.5) / (sum(n) OVER () + 1) AS share FROM near QUALIFY n >= {limit_least_n};
 
--- identical: k pairs of readings equal in both pressures, against the city's distribution of pressures
+-- identical: k pairs of persons with readings equal in both pressures (a person's own repeats count once), against the city's distribution of pressures
 CREATE OR REPLACE TEMP TABLE m_identical AS
 WITH pressure AS (
-    SELECT org_code, doctor_id, sbp, dbp, count(*) AS c FROM visit
-    WHERE sbp IS NOT NULL AND dbp IS NOT NULL GROUP BY ALL
+    SELECT org_code, doctor_id, sbp, dbp, count(DISTINCT archive_id) AS c FROM reading
+    WHERE dbp IS NOT NULL GROUP BY ALL
 ),
 city AS (
     SELECT sum(c * (c - 1)) / nullif(sum(c) * (sum(c) - 1), 0) AS chance

@@ -145,7 +145,7 @@ def screen(connection: duckdb.DuckDBPyConnection, quarter: str, screened_on: dat
     same = read("m_identical")
     k, mean = column(same, "k"), column(same, "mean")
     notes = [
-        f"{int(r['n'])}次血压中{r['commonest']}出现{int(r['commonest_n'])}次，相同的成对数{int(r['k'])}，按全市分布应为{r['mean']:.1f}"
+        f"{int(r['n'])}次血压（同一居民相同值只计一次）中{r['commonest']}出现{int(r['commonest_n'])}次，不同居民血压相同的成对数{int(r['k'])}，按全市分布应为{r['mean']:.1f}"
         for r in same
     ]
     settle("identical", same, k, stat.poisson_tail(k, mean), k > mean, notes)
