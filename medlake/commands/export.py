@@ -134,3 +134,39 @@ def approve(
         return store.decide(template, version, actor=actor, role="steward", agree=not refuse, reason=reason)
 
     measured(work, json, "批准模板 approve", f"medlake export {template}")
+
+
+@app.command()
+def schedule(
+    template: Annotated[str, typer.Argument(help="模板名 / template")],
+    day: Annotated[int, typer.Option(min=1, max=28, help="每月几日 / day of the month")],
+    org: Annotated[str, typer.Option(help="机构编码 / institution; the root if unset")] = "",
+    actor: Annotated[str, typer.Option(help="操作者 / who asks")] = "officer",
+    json: Json = False,
+) -> None:
+    """每月定时导出上月数据到投递目录 / each month, last month's rows into the drop folder."""
+
+    def work() -> dict[str, Any]:
+        from lake import access, access_scope
+        from products.exports import schedules, store
+
+        made, _ = store.template(template)
+        caller = access.Caller(actor, "officer", access_scope.root(), made.purpose)
+        return {"schedule": schedules.add(template, caller, day_of_month=day, org=org or None)}
+
+    measured(work, json, "定时导出 schedule", "medlake exports run-due --date …")
+
+
+@app.command("run-due")
+def run_due(
+    day: Annotated[datetime, typer.Option("--date", formats=["%Y-%m-%d"], help="日期 / date")],
+    json: Json = False,
+) -> None:
+    """执行到期的定时导出 / deliver the schedules that are due."""
+
+    def work() -> list[dict[str, Any]]:
+        from products.exports import schedules
+
+        return schedules.run_due(day.date())
+
+    listed(work, json, "到期导出 due exports")

@@ -118,7 +118,9 @@ def download(request: Request, job_id: str) -> Response:
         return pages.problem(request, 404)
     audit.record("export_download", actor=row["actor"], purpose=row["purpose"], tables=[], fields=[],
                  rows=row["rows_written"], result="ok", job=job_id, sm3=row["sm3"])  # fmt: skip
-    end = path.name.partition(job_id)[2]  # .xlsx, .csv, and .sm4 behind it where the file leaves the group
+    end = f".{row['format']}" + (
+        ".sm4" if path.suffix == ".sm4" else ""
+    )  # .xlsx, .csv, and .sm4 behind it where the file leaves the group
     media = "application/octet-stream" if end.endswith(".sm4") else _MEDIA[row["format"]]
     return FileResponse(path, media_type=media, filename=f"{row['title_zh']}_{job_id}{end}")
 

@@ -175,3 +175,20 @@ def test_what_leaves_the_group_is_sealed_and_nothing_goes_without_a_password(hom
     assert report["file"].endswith(".xlsx.sm4") and content.startswith(sealed.MAGIC)
     assert sealed.unseal(content, "湖水-三月-青山-0042").startswith(b"PK")
     assert jobs.job(report["job"], "officer")["recipient"] == "县疾控"
+
+
+def test_a_schedule_delivers_last_month_once(home: Path) -> None:
+    from products.exports import schedules
+
+    with pytest.raises(MedlakeError, match="E637"):
+        schedules.add("hypertension", OFFICER, day_of_month=31)
+    name = schedules.add("hypertension", OFFICER, day_of_month=3)
+    assert schedules.run_due(date(2026, 4, 2)) == []
+    (done,) = schedules.run_due(date(2026, 4, 3))
+    assert done["schedule"] == name and done["rows_written"] == PEOPLE // 12
+    assert Path(done["file"]).is_file() and "drop/H001" in done["file"]
+    assert schedules.run_due(date(2026, 4, 9)) == []
+    with pytest.raises(MedlakeError, match="E619"):
+        schedules.stop(name, "another")
+    schedules.stop(name, "officer")
+    assert schedules.run_due(date(2026, 5, 9)) == []
