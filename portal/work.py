@@ -107,20 +107,26 @@ def _sees(item: Item, person: Person) -> bool:
     return bool(mine) and (item.owner_role in mine or bool(_allowed(kind(item.kind), item.state, mine)))
 
 
+def _reach(person: Person) -> dict[str, Any]:
+    return {"org_codes": access.scope(caller(person)), "role": duties(person.role)}
+
+
 def mine(
-    person: Person, *, kind_name: str = "", is_open: bool = True, at: datetime | None = None
+    person: Person,
+    *,
+    kind_name: str | tuple[str, ...] = "",
+    limit: int = LIST_ROWS,
+    at: datetime | None = None,
 ) -> list[Line]:
-    """Items that wait for the person's roles in their institutions, soonest due first; at most ``LIST_ROWS``."""
-    within = access.scope(caller(person))
-    found: dict[str, Item] = {}
-    for role in duties(person.role):
-        for item in worklist.items(
-            kind=kind_name or None, org_codes=within, role=role, is_open=is_open, limit=LIST_ROWS
-        ):
-            found[item.item_id] = item
+    """Open items that wait for the person's roles in their institutions, soonest due first."""
     now = at or datetime.now(UTC)
-    lines = [_line(i, person, now) for i in found.values()]
-    return sorted(lines, key=lambda x: (x.minutes is None, x.minutes or 0, x.item.priority))[:LIST_ROWS]
+    found = worklist.items(kind=kind_name, limit=limit, **_reach(person))
+    return [_line(item, person, now) for item in found]
+
+
+def waiting(person: Person) -> dict[str, int]:
+    """Kind -> open items of the person's roles in their institutions."""
+    return worklist.counts(**_reach(person))
 
 
 def find(person: Person, item_id: str) -> Item:
@@ -247,4 +253,5 @@ def take(person: Person, item_id: str, key: str) -> Item:
 
 def calls(person: Person) -> list[Line]:
     """Urgent items that nobody has taken yet: they pop up until somebody does."""
-    return [line for line in mine(person) if line.is_urgent and line.item.assignee is None]
+    urgent = mine(person, kind_name=tuple(_settings()["urgent"]))
+    return [line for line in urgent if line.item.assignee is None]

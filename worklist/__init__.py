@@ -1,6 +1,6 @@
 """The worklist: whatever waits for a person, as items with states, deadlines and an append-only log.
 
-The verbs: ``items`` and ``find`` (look), ``create``, ``act``, ``assign`` (people's commands), ``take_requests``,
+The verbs: ``items``, ``counts`` and ``find`` (look), ``create``, ``act``, ``assign`` (people's commands), ``take_requests``,
 ``fire`` and ``settle`` (what the engine does), ``run`` (all of it, in a loop), ``drop_decisions`` (back into the
 lake), ``stats``, ``migrate``.
 Importing this room is cheap.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from worklist.engine import act, assign, log_of, settle
     from worklist.field_measures import by_field
     from worklist.intake import take_requests
-    from worklist.listing import find, items
+    from worklist.listing import counts, find, items
     from worklist.machine import kinds
     from worklist.making import create
     from worklist.service import run
@@ -25,6 +25,7 @@ __all__ = [
     "act",
     "assign",
     "by_field",
+    "counts",
     "create",
     "drop_decisions",
     "find",
@@ -47,6 +48,7 @@ _HOMES = {
     "by_field": ("worklist.field_measures", "by_field"),
     "create": ("worklist.making", "create"),
     "drop_decisions": ("worklist.decisions", "drop"),
+    "counts": ("worklist.listing", "counts"),
     "find": ("worklist.listing", "find"),
     "items": ("worklist.listing", "items"),
     "fire": ("worklist.timers", "fire"),

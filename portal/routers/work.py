@@ -29,21 +29,18 @@ def listed(request: Request, kind: str = "") -> HTMLResponse:
     person = request.state.person
     known = kinds()
     lines = work.mine(person, kind_name=kind if kind in known else "")
-    counts: dict[str, int] = {}
-    for line in lines if not kind else work.mine(person):
-        counts[line.item.kind] = counts.get(line.item.kind, 0) + 1
+    counts = work.waiting(person)
     tabs = [(code, known[code].zh, n) for code, n in sorted(counts.items(), key=lambda x: -x[1])]
     late = sum(1 for x in lines if x.minutes is not None and x.minutes < 0)
-    return pages.page(
-        request, "work/list.html", lines=lines, tabs=tabs, kind=kind, late=late, most=work.LIST_ROWS
-    )
+    there = counts.get(kind, 0) if kind else sum(counts.values())
+    return pages.page(request, "work/list.html", lines=lines, tabs=tabs, kind=kind, late=late, there=there)
 
 
 @router.get("/api/portal/work/calls", summary="Urgent items that nobody has taken / 待应答的紧急事项")
 def calls(request: Request) -> dict[str, Any]:
     found = work.calls(request.state.person)
     return {
-        "waiting": len(work.mine(request.state.person)),
+        "waiting": sum(work.waiting(request.state.person).values()),
         "calls": [
             {"item_id": x.item.item_id, "kind_zh": x.kind_zh, "state_zh": x.state_zh, "minutes": x.minutes}
             for x in found
