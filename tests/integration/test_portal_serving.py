@@ -29,7 +29,9 @@ def publish(lake_home: Path) -> Callable[[str, int], None]:
 def test_many_readers_at_once_all_get_an_answer(publish: Callable[[str, int], None]) -> None:
     publish("serving_1", 1)
     with ThreadPoolExecutor(20) as pool:
-        found = list(pool.map(lambda _: serving.rows("SELECT a, extract('hour' FROM t.at) AS h FROM t"), range(200)))
+        found = list(
+            pool.map(lambda _: serving.rows("SELECT a, extract('hour' FROM t.at) AS h FROM t"), range(200))
+        )
     assert found == [[{"a": 1, "h": 0}]] * 200  # and in UTC, whoever opened it
 
 
