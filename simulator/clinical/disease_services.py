@@ -58,5 +58,7 @@ def make_disease_services(
     out["chronic_one_table"] = chronic_table.make_one_table(
         served, {**world, **out}, stream(seed, "diseases", "one_table")
     )
-    out["audit_event"] = audit_events.make_audit_events(out["smi_visit"], window, stream(seed, "diseases", "audit"))
+    out["audit_event"] = audit_events.make_audit_events(
+        out["smi_visit"], window, stream(seed, "diseases", "audit")
+    )
     return out | {"ph_exam": seen}
