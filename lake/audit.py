@@ -1,23 +1,32 @@
-"""The audit log: who did what with personal data and why, one line each, chained by SM3, appended only."""
+"""The audit log: who did what with personal data and why, one line each, chained by SM3, appended only.
+
+Beside the chain lies its sealed end (``audit_head``, HMAC-SM3 under a key outside the database): a tail that was cut
+off leaves a gap that no later entry closes. Searching is in ``lake.audit_search``, keeping in ``lake.audit_retention``.
+"""
 
 from __future__ import annotations
 
+import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.engine import Connection
 
-from lake import ops
+from lake import crypto, ops
+from lake.access_tables import audit_head, audit_person
 from lake.crypto import sm3_hex
-from lake.errors import MedlakeError
 
-_GENESIS = "0" * 64
+GENESIS = "0" * 64
 # made once, since an entry is written for each request
 _NEWEST = select(ops.audit_entry).order_by(ops.audit_entry.c.seq.desc()).limit(1)
 _APPEND = insert(ops.audit_entry)
+_HEAD = select(audit_head).where(audit_head.c.head_id == 1)
+
+#: What stands in place of a seal once a forged one was found: no later entry mends it.
+_BROKEN = "broken"
 
 
 def record(
@@ -34,6 +43,8 @@ def record(
 ) -> int:
     """Append one entry and return its number. ``details`` must hold no personal data.
 
+    Known details: ``actor_role``, ``org_code``, ``source_ip``, ``hash`` (of what left), and ``persons``: the
+    ``empi_id`` of the residents concerned, kept beside the chain (the entry holds their number and an SM3 over them).
     With ``connection`` the entry is part of the caller's transaction: it is there if what it tells of is.
     """
     entry = {
@@ -55,39 +66,72 @@ def record_all(entries: Sequence[Mapping[str, Any]], *, connection: Connection |
     Each has what :func:`record` asks for: ``action, actor, purpose, tables, fields, rows, result`` and details.
     """
     at = datetime.now(UTC).isoformat(timespec="microseconds")
-    texts = [json.dumps(entry, ensure_ascii=False, sort_keys=True, default=str) for entry in entries]
+    split = [_without_persons(entry) for entry in entries]
+    texts = [json.dumps(entry, ensure_ascii=False, sort_keys=True, default=str) for entry, _ in split]
+    persons = [found for _, found in split]
     if connection is not None:
-        return _append(connection, at, texts)
+        return _append(connection, at, texts, persons)
     with ops.engine().begin() as own:
-        return _append(own, at, texts)
+        return _append(own, at, texts, persons)
 
 
-def _append(connection: Connection, at: str, texts: list[str]) -> int:
+def persons_sm3(persons: Iterable[str]) -> str:
+    """The fingerprint of a set of residents that an entry carries."""
+    return sm3_hex("\n".join(sorted(persons)).encode())
+
+
+def _without_persons(entry: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    given = entry.get("persons")
+    if given is None or isinstance(given, int | str):  # a number of persons stays in the entry
+        return dict(entry), []
+    persons = sorted({str(p) for p in given})
+    rest = {k: v for k, v in entry.items() if k != "persons"}
+    return rest | {"persons_count": len(persons), "persons_sm3": persons_sm3(persons)}, persons
+
+
+def seal(seq: int, digest: str) -> str:
+    """The seal of a chain's end."""
+    return crypto.token("audit-head", f"{seq}|{digest}")
+
+
+def is_sealed(head: Any) -> bool:
+    return hmac.compare_digest(str(head.seal), seal(head.seq, head.hash))
+
+
+def _append(connection: Connection, at: str, texts: list[str], persons: list[list[str]]) -> int:
     ops.exclusive(connection, "audit")  # a chain has one end
-    last = connection.execute(_NEWEST).one_or_none()
-    seq, previous = (last.seq, last.hash) if last else (0, _GENESIS)
+    head = connection.execute(_HEAD).one_or_none()
+    # the sealed end counts, not the newest row: where rows are missing before it, the gap stays
+    last = head or connection.execute(_NEWEST).one_or_none()
+    seq, previous = (last.seq, last.hash) if last else (0, GENESIS)
     rows: list[dict[str, Any]] = []
-    for text in texts:  # a hash chain is sequential by nature
+    about: list[dict[str, Any]] = []
+    for text, concerned in zip(texts, persons, strict=True):  # a hash chain is sequential by nature
         seq += 1
         digest = sm3_hex(f"{seq}|{at}|{text}|{previous}".encode())
         rows.append({"seq": seq, "at": at, "entry": text, "previous": previous, "hash": digest})
+        about += [{"seq": seq, "empi_id": empi_id} for empi_id in concerned]
         previous = digest
-    connection.execute(_APPEND, rows)
+    if rows:
+        connection.execute(_APPEND, rows)
+        if about:
+            connection.execute(insert(audit_person), about)
+        sealed = seal(seq, previous) if head is None or is_sealed(head) else _BROKEN
+        values = {"seq": seq, "hash": previous, "seal": sealed}
+        if head is None:
+            connection.execute(insert(audit_head).values(head_id=1, **values))
+        else:
+            connection.execute(update(audit_head).where(audit_head.c.head_id == 1).values(**values))
     return seq
 
 
 def verify() -> int:
-    """Recompute the whole chain; returns how many entries it has.
+    """Recompute the whole chain, its archives and its sealed end; returns how many entries it has.
 
     Raises:
-        MedlakeError: E107, an entry was changed, removed or inserted.
+        MedlakeError: E107, an entry was changed, removed or inserted; E694, the end is not the sealed one; E695, an
+            archive is missing or was changed.
     """
-    previous, count = _GENESIS, 0
-    with ops.engine().begin() as connection:
-        # a hash chain is sequential by nature: this is the one loop over its rows
-        for row in connection.execute(select(ops.audit_entry).order_by(ops.audit_entry.c.seq)):
-            expected = sm3_hex(f"{row.seq}|{row.at}|{row.entry}|{previous}".encode())
-            if row.seq != count + 1 or row.previous != previous or row.hash != expected:
-                raise MedlakeError("E107", seq=row.seq)
-            previous, count = row.hash, count + 1
-    return count
+    from lake import audit_verify
+
+    return audit_verify.verify()

@@ -10,6 +10,8 @@ import typer
 
 from medlake import show
 from medlake.commands import (
+    accounts,
+    audit,
     codes,
     cohort,
     contracts,
@@ -57,6 +59,8 @@ for _name, _group in {
     "tokens": tokens,
     "edge": edge,
     "worklist": worklist,
+    "audit": audit,
+    "accounts": accounts,
     "exports": export,
     "report": report,
     "cohort": cohort,

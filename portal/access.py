@@ -45,7 +45,6 @@ ROOMS: tuple[Room, ...] = (
     Room("account", "我的账号", ("/account",), _EVERYBODY),
     Room("logout", "退出", ("/logout",), _EVERYBODY),
     Room("accounts", "账号管理", ("/accounts",), frozenset({"system_admin", "security_admin"})),
-    Room("glass", "紧急调阅", ("/break-glass",), frozenset({"doctor"})),
     Room("audit", "审计", ("/audit", "/api/portal/audit"), frozenset({"audit_admin"})),
     Room("description", "接口", ("/api/openapi.json",), _ALL),
     Room("ingest", "上传", ("/ingest",), frozenset({CLIENT})),

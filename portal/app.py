@@ -20,6 +20,7 @@ from portal import accounts, pages, throttle
 from portal.door import Door
 from portal.routers import (
     account,
+    audit,
     catalogue,
     exports,
     fhir,
@@ -99,6 +100,7 @@ def create_app() -> FastAPI:
         quality_tickets,
         login,
         account,
+        audit,
         work,
         findings,
         exports,
