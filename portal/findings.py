@@ -6,6 +6,7 @@ a purpose of its own and is told to the audit. Reads the newest check.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from lake import access, audit, duck, tables
@@ -23,6 +24,23 @@ _LEVELS = {
 _FIELDS = tuple(_LEVELS)
 #: Filter -> its column.
 FILTERS = {"rule": "rule_id", "org": "org_code", "state": "state", "domain": "domain", "severity": "severity"}
+
+
+@lru_cache(maxsize=256)
+def _counted(source: str, values: tuple[Any, ...]) -> tuple[int, int]:
+    """Findings and institutions of a filter; ``source`` names the files of one version, which never change."""
+    given = [list(v) if isinstance(v, tuple) else v for v in values]
+    with duck.connect() as connection:
+        found = connection.execute(f"SELECT count(*), count(DISTINCT f.org_code) {source}", given).fetchall()[
+            0
+        ]
+    return int(found[0]), int(found[1])
+
+
+@lru_cache(maxsize=4)
+def _titles(scan: str) -> dict[str, str]:
+    with duck.connect() as connection:
+        return dict(connection.execute(f"SELECT DISTINCT rule_id, title_zh FROM {scan}").fetchall())
 
 
 def listed(
@@ -48,10 +66,9 @@ def listed(
     conditions = [where, *(f'f."{column}" = ?' for column in used)]
     values = [*values, *used.values()]
     source = f"FROM {tables.scan_sql('quality/finding', at.finding)} AS f WHERE {' AND '.join(conditions)}"
+    total, institutions = _counted(source, tuple(tuple(v) if isinstance(v, list) else v for v in values))
+    titles = _titles(tables.scan_sql("quality/rule", at.rule))
     with duck.connect() as connection:
-        total, institutions = connection.execute(
-            f"SELECT count(*), count(DISTINCT f.org_code) {source}", values
-        ).fetchall()[0]
         last = max(1, -(-total // PAGE_ROWS))
         page = min(max(page, 1), last)
         cursor = connection.execute(
@@ -61,11 +78,6 @@ def listed(
         )
         names = [d[0] for d in cursor.description]
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-        titles = dict(
-            connection.execute(
-                f"SELECT DISTINCT rule_id, title_zh FROM {tables.scan_sql('quality/rule', at.rule)}"
-            ).fetchall()
-        )
     audit.record(
         "findings.list",
         actor=caller.user,
