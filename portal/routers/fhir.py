@@ -191,8 +191,8 @@ async def _parameters(request: Request) -> Parameters:
 
 
 def _told(answer: Answer) -> dict[str, object]:
-    """Of whom an entry tells: pseudonyms that only this installation's key can be held against."""
-    return {"persons": [crypto.token("audit-person", e) for e in answer.persons]} if answer.persons else {}
+    """Of whom an entry tells: kept beside the chain, so that a leak has names (``lake.audit``)."""
+    return {"persons": list(answer.persons)} if answer.persons else {}
 
 
 async def _answer(request: Request, scope: str, action: str, operation: Operation, **path: str) -> Response:
@@ -219,8 +219,7 @@ def _answered(
         answer = operation(call, given)
     except MedlakeError as error:
         return _refused(request, action, asker, error)
-    # pseudonyms, which only this installation's key can be held against
-    whom = {"persons": [crypto.token("audit-person", e) for e in answer.persons]} if answer.persons else {}
+    whom = _told(answer)
     if not _noted(request, action, asker, answer.fields, len(answer.persons), answer.result, **whom):
         return outcome.refused(MedlakeError("E347"))
     return FhirResponse(answer.resource, answer.status)
