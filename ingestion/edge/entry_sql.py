@@ -18,6 +18,7 @@ import yaml
 from sqlglot import exp
 
 from ingestion.edge.entry_eval import FUNCTIONS
+from lake.contracts import contracts
 from lake.settings import PROJECT_ROOT
 
 Expression = list[Any]
@@ -134,7 +135,11 @@ def _target(rule: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def entry_rules(folder: Path = RULES_DIR) -> tuple[list[dict[str, Any]], list[str]]:
-    """The rules a node can check at entry, and the ids of rules on one record that it cannot."""
+    """The rules a node can check at entry, and the ids of rules on one record that it cannot.
+
+    A rule on a table that the platform derives is neither: nobody enters its rows.
+    """
+    entered = {table for feed in contracts().values() for table in feed.tables}
     found: list[dict[str, Any]] = []
     left: list[str] = []
     files = [yaml.safe_load(p.read_text("utf-8")) for p in sorted(folder.glob("*.yaml"))]
@@ -144,7 +149,8 @@ def entry_rules(folder: Path = RULES_DIR) -> tuple[list[dict[str, Any]], list[st
             continue
         try:
             needs = _needs(rules, rule["id"])
-            found += [_target(rule, own) | {"needs": needs} for own in ({}, *rule.get("also", []))]
+            targets = ({**rule, **own} for own in ({}, *rule.get("also", [])))
+            found += [_target(rule, t) | {"needs": needs} for t in targets if t["table"] in entered]
         except NotPortable:
             left.append(rule["id"])
     return found, left

@@ -44,7 +44,7 @@
     try {
       answer = await fetch("/api/portal/work/calls", { headers: { accept: "application/json" } });
     } catch (_) { return; }
-    if (!answer.ok) return;
+    if (!answer.ok || answer.redirected) return;
     const { waiting, calls } = await answer.json();
     document.title = waiting ? `(${waiting}) ${title}` : title;
     dialog.querySelector("ul").replaceChildren(...calls.map(row));

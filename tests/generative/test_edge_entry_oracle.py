@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ingestion.edge import entry_eval
 from ingestion.edge.entry_sql import NotPortable, compiled, entry_rules
-from lake.contracts import table_contract
+from lake.contracts import contracts, table_contract
 from lake.settings import settings as settings_of
 from quality import compile as sql
 from quality.prepare import _MACROS
@@ -136,8 +136,12 @@ def test_rules_agree_with_the_engine(oracle: duckdb.DuckDBPyConnection, table: s
 
 
 def test_every_rule_on_one_record_can_be_taken_along() -> None:
-    assert LEFT == []
-    assert {r["id"] for r in RULES} == {r.id for r in rulebook().rules if r.kind == "row"}
+    book = rulebook()
+    # what stations enter is all there; hospitals' systems ask the centre
+    assert {book.rule(rule_id).domain for rule_id in LEFT} <= {"HIS", "LIS", "PAC", "IOT", "PHM", "INS"}
+    tables = {table for feed in contracts().values() for table in feed.tables}
+    entered = {r.id for r in book.rules if r.kind == "row" and any(t.table in tables for t in r.targets)}
+    assert {r["id"] for r in RULES} == entered - set(LEFT)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_the_backfill_kept_a_ledger_of_its_partitions(running_demo: Demo) -> Non
     path = running_demo.home / "ops" / "medlake.db"
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as con:
         rows = con.execute("SELECT state, attempts FROM backfill_partition").fetchall()
-    assert len(rows) == 2 * 6  # the history and the first day, six feeds
+    assert len(rows) == 2 * 8  # the history and the first day, eight feeds
     assert {r[0] for r in rows} == {"done"}
 
 
