@@ -56,9 +56,12 @@ def level(table: str, field: str, levels: Mapping[str, int] | None = None) -> in
     from lake import contracts
 
     rules = policy()
+    # the engine knows no case in names, so the policy knows none either
+    field, table = field.lower(), table.lower()
+    levels = {name.lower(): number for name, number in (levels or {}).items()}
     bare = re.split(r"[/.]", table)[-1]
     own = rules.own_fields.get(field, 0)
-    given = [own, (levels or {}).get(field, 0)]
+    given = [own, levels.get(field, 0)]
     for feed in contracts.contracts().values():
         found = feed.tables.get(bare)
         if found and not table.startswith("gold"):
@@ -112,7 +115,7 @@ def columns(
 
 def mask_of(field: str) -> str:
     """Which mask a field has (:func:`mask_sql`); those without one of their own become ``***``."""
-    return policy().mask_kind.get(field, "text")
+    return policy().mask_kind.get(field.lower(), "text")
 
 
 def check_use(
@@ -169,7 +172,8 @@ def select_sql(
             institution column; E685 break-glass without a resident; E686 no such field.
     """
     there = set(known) if known is not None else None
-    for name in (alias, org_field, person_field, *fields):
+    filters, sort = list(filters), list(sort)
+    for name in (alias, org_field, person_field, *fields, *filters, *sort):
         if not _NAME.match(name) or (there is not None and name in fields and name not in there):
             raise MedlakeError("E686", place=table, table=table, field=name if _NAME.match(name) else "?")
     acts = columns(caller, table, fields, levels=levels)

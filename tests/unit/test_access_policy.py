@@ -152,3 +152,16 @@ def test_refusals(caller: Caller, fields: list[str], options: dict[str, list[str
         access.select_sql(caller, "ph_archive", fields, **options)  # type: ignore[arg-type]
     assert refused.value.code == code
     assert "DROP" not in str(refused.value) and "--" not in str(refused.value)
+
+
+@pytest.mark.parametrize("spelled", ["hiv_result_code", "HIV_RESULT_CODE", "Hiv_Result_Code"])
+def test_another_case_of_a_name_is_the_same_field(spelled: str) -> None:
+    officer = Caller("o", "officer", ROOT, "public_health")
+    assert access.level("silver/prenatal_visit", spelled) == access.level("gold.x", spelled) == 5
+    assert access.columns(officer, "silver/prenatal_visit", [spelled]) == {spelled: "mask"}
+    assert access.mask_of("ID_NO") == "id_no"
+    for use in (spelled, f"t.{spelled}", f'"{spelled}"'):
+        for way in ("filters", "sort"):
+            with pytest.raises(MedlakeError) as refused:
+                access.select_sql(officer, "silver/prenatal_visit", ["org_code"], **{way: [use]})  # type: ignore[arg-type]
+            assert refused.value.code in {"E682", "E686"}
