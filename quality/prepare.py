@@ -111,9 +111,15 @@ def _resident_columns(columns: dict[str, str]) -> tuple[str, str]:
             return ", ".join([*further, f"{empi} AS empi_id", f"{own} AS person_key"]), joins
         return ", ".join([*further, "p.empi_id", f"{own} AS person_key"]), joins
     if "patient_local_id" in columns:
-        key = "coalesce(p.empi_id, 'patient|' || s.org_code || '|' || s.patient_local_id) AS person_key"
+        # a laboratory examines for others: the number is the patient's at the institution that asked (empi.sources.KEYS)
+        org = (
+            "coalesce(s.requesting_org_code, s.org_code)"
+            if "requesting_org_code" in columns
+            else "s.org_code"
+        )
+        key = f"coalesce(p.empi_id, 'patient|' || {org} || '|' || s.patient_local_id) AS person_key"
         join = (
-            "LEFT JOIN crosswalk AS p ON p.source_system = 'his' AND p.org_code = s.org_code "
+            f"LEFT JOIN crosswalk AS p ON p.source_system = 'his' AND p.org_code = {org} "
             "AND p.identifier_value = s.patient_local_id"
         )
         return f"p.empi_id, {key}", join
