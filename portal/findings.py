@@ -6,14 +6,20 @@ a purpose of its own and is told to the audit. Reads the newest check.
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from typing import Any
 
+import duckdb
+
 from lake import access, audit, duck, tables
 from lake.access import Caller
+from lake.settings import settings
 from quality.tickets import counting
 
 PAGE_ROWS = 50
+
+_opening = threading.Lock()
 
 #: GB/T 39725 level of a finding's own columns; the other columns are those of the records they come from.
 _LEVELS = {
@@ -26,11 +32,22 @@ _FIELDS = tuple(_LEVELS)
 FILTERS = {"rule": "rule_id", "org": "org_code", "state": "state", "domain": "domain", "severity": "severity"}
 
 
+@lru_cache(maxsize=2)
+def _database(home: str) -> duckdb.DuckDBPyConnection:
+    """One database for all requests, which take cursors of it: making one costs more than a page of findings."""
+    return duck.connect()
+
+
+def _cursor() -> duckdb.DuckDBPyConnection:
+    with _opening:
+        return _database(str(settings().home)).cursor()
+
+
 @lru_cache(maxsize=256)
 def _counted(source: str, values: tuple[Any, ...]) -> tuple[int, int]:
     """Findings and institutions of a filter; ``source`` names the files of one version, which never change."""
     given = [list(v) if isinstance(v, tuple) else v for v in values]
-    with duck.connect() as connection:
+    with _cursor() as connection:
         found = connection.execute(f"SELECT count(*), count(DISTINCT f.org_code) {source}", given).fetchall()[
             0
         ]
@@ -39,7 +56,7 @@ def _counted(source: str, values: tuple[Any, ...]) -> tuple[int, int]:
 
 @lru_cache(maxsize=4)
 def _titles(scan: str) -> dict[str, str]:
-    with duck.connect() as connection:
+    with _cursor() as connection:
         return dict(connection.execute(f"SELECT DISTINCT rule_id, title_zh FROM {scan}").fetchall())
 
 
@@ -68,7 +85,7 @@ def listed(
     source = f"FROM {tables.scan_sql('quality/finding', at.finding)} AS f WHERE {' AND '.join(conditions)}"
     total, institutions = _counted(source, tuple(tuple(v) if isinstance(v, list) else v for v in values))
     titles = _titles(tables.scan_sql("quality/rule", at.rule))
-    with duck.connect() as connection:
+    with _cursor() as connection:
         last = max(1, -(-total // PAGE_ROWS))
         page = min(max(page, 1), last)
         cursor = connection.execute(
