@@ -17,35 +17,44 @@ CLIENT = "client"
 
 @dataclass(frozen=True)
 class Room:
-    """A part of the portal. ``prefixes`` are its pages and their JSON twins."""
+    """A part of the portal. ``prefixes`` are its pages and their JSON twins; ``group``: where the navigation has it,
+    one of ``GROUPS``, or "" for a link of its own."""
 
     code: str
     label_zh: str
     prefixes: tuple[str, ...]
     roles: frozenset[str]
+    group: str = ""
+
+
+#: The navigation's groups, from left to right.
+GROUPS = ("我的", "质量", "身份", "数据", "输出", "管理")
 
 
 #: Deny by default: a role sees what its work needs. The quality page holds aggregates of every institution, no resident.
 ROOMS: tuple[Room, ...] = (
     Room("home", "首页", ("/", "/api/publication"), _EVERYBODY),
-    Room("work", "我的工作", ("/work", "/api/portal/work"), _ALL),
+    Room("work", "我的工作", ("/work", "/api/portal/work"), _ALL, "我的"),
     Room("entry", "录入质控接口", ("/quality/check", "/quality/rules"), frozenset({CLIENT})),
-    Room("quality", "质控", ("/quality",), frozenset({"steward", "officer"})),
+    Room("quality", "质控", ("/quality",), frozenset({"steward", "officer"}), "质量"),
     Room(
         "findings",
         "问题明细",
         ("/findings",),
         frozenset({"steward", "officer", "doctor", "laboratory", "pharmacist"}),
+        "质量",
     ),
-    Room("ledger", "账目", ("/ledger", "/api/ledger"), frozenset({"steward", "executive", "officer"})),
-    Room("catalogue", "目录", ("/catalogue", "/api/catalogue"), _ALL),
-    Room("exports", "导出", ("/exports",), frozenset({"officer", "doctor", "steward"})),
-    Room("reports", "月报", ("/reports",), frozenset({"officer"})),
-    Room("research", "科研", ("/research",), frozenset({"researcher"})),
+    Room(
+        "ledger", "账目", ("/ledger", "/api/ledger"), frozenset({"steward", "executive", "officer"}), "数据"
+    ),
+    Room("catalogue", "目录", ("/catalogue", "/api/catalogue"), _ALL, "数据"),
+    Room("exports", "导出", ("/exports",), frozenset({"officer", "doctor", "steward"}), "输出"),
+    Room("reports", "月报", ("/reports",), frozenset({"officer"}), "输出"),
+    Room("research", "科研", ("/research",), frozenset({"researcher"}), "输出"),
     Room("account", "我的账号", ("/account",), _EVERYBODY),
     Room("logout", "退出", ("/logout",), _EVERYBODY),
-    Room("accounts", "账号管理", ("/accounts",), frozenset({"system_admin", "security_admin"})),
-    Room("audit", "审计", ("/audit", "/api/portal/audit"), frozenset({"audit_admin"})),
+    Room("accounts", "账号管理", ("/accounts",), frozenset({"system_admin", "security_admin"}), "管理"),
+    Room("audit", "审计", ("/audit", "/api/portal/audit"), frozenset({"audit_admin"}), "管理"),
     Room("description", "接口", ("/api/openapi.json",), _ALL),
     Room("ingest", "上传", ("/ingest",), frozenset({CLIENT})),
     Room("quality_api", "质控接口", ("/api/quality",), frozenset({CLIENT})),
@@ -82,3 +91,12 @@ def is_for_clients(path: str) -> bool:
 def rooms_for(role: str) -> list[Room]:
     """Rooms that a role may enter, in the order of the navigation."""
     return [room for room in ROOMS if role in room.roles and room.code not in _HIDDEN]
+
+
+def navigation(role: str) -> list[tuple[str, list[Room]]]:
+    """What the navigation shows a role: (group, its rooms), in the order of ``GROUPS``. A room without a group comes
+    first, as a group of its own without a name."""
+    rooms = rooms_for(role)
+    alone: list[tuple[str, list[Room]]] = [("", [room]) for room in rooms if not room.group]
+    grouped = [(group, [room for room in rooms if room.group == group]) for group in GROUPS]
+    return alone + [(group, found) for group, found in grouped if found]

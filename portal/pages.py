@@ -90,12 +90,14 @@ _ENVIRONMENT.filters |= {"number": number, "instant": instant, "size": size, "da
 
 
 def page(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
-    """A page in the common frame. Templates see ``person``, ``rooms`` (navigation) and ``here`` (room code)."""
+    """A page in the common frame. Templates see ``person``, ``rooms`` (those of the role), ``navigation``
+    (rooms by group) and ``here`` (room code)."""
     person = getattr(request.state, "person", None)
     room = access.room_of(request.url.path)
     html = _ENVIRONMENT.get_template(template).render(
         person=person,
         rooms=access.rooms_for(person.role) if person else [],
+        navigation=access.navigation(person.role) if person else [],
         here=room.code if room else "",
         csrf_input=csrf.hidden_input(request),
         csrf_token=csrf.token(request),

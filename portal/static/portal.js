@@ -55,6 +55,14 @@
   }
   if (dialog) { look(); setInterval(look, every); dialog.querySelector("button").addEventListener("click", () => dialog.close()); }
 
+  // an open menu closes by a click beside it, by Escape (the focus goes back to its title) and when another opens
+  const menus = [...document.querySelectorAll(".menubar details, .burger")];
+  document.addEventListener("click", (event) => menus.forEach((m) => { if (!m.contains(event.target)) m.open = false; }));
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    menus.filter((m) => m.open).forEach((m) => { m.open = false; m.querySelector("summary").focus(); });
+  });
+
   // j and k go through the lines of a list, / to the search box
   document.addEventListener("keydown", (event) => {
     if (event.target.closest("input, textarea, select, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
