@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -48,13 +49,20 @@ class Policy:
     purpose_from_level: int
     purposes: dict[str, str]
     roles: dict[str, Role]
-    glass_minutes: int
+    glass_limits: tuple[tuple[date, int], ...]
     glass_reason_min: int
+    glass_reasons: dict[str, str]
     glass_levels: dict[int, Act]
     login: dict[str, int]
     unknown_level: int
     own_fields: dict[str, int]
     mask_kind: dict[str, str] = field(default_factory=dict)
+
+    def glass_minutes(self, day: date) -> int:
+        """How long break-glass lasts that is opened on a day; 0 before the first date: then it cannot be opened."""
+        return max(
+            ((since, minutes) for since, minutes in self.glass_limits if since <= day), default=(day, 0)
+        )[1]
 
 
 def _role(code: str, node: dict[str, Any]) -> Role:
@@ -84,8 +92,11 @@ def read(path: Path) -> Policy:
             purpose_from_level=int(node["purpose_from_level"]),
             purposes=dict(node["purposes"]),
             roles={code: _role(code, r) for code, r in node["roles"].items()},
-            glass_minutes=int(glass["minutes"]),
+            glass_limits=tuple(
+                (date.fromisoformat(str(x["valid_from"])), int(x["amount"])) for x in glass["minutes"]
+            ),
             glass_reason_min=int(glass["reason_min_length"]),
+            glass_reasons={str(k): str(v) for k, v in glass["reasons"].items()},
             glass_levels={int(k): v for k, v in glass["levels"].items()},
             login={k: int(v) for k, v in node["login"].items()},
             unknown_level=int(node["unknown_level"]),

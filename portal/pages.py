@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from lake.local_time import SHANGHAI
-from portal import access, csrf
+from portal import access, csrf, glass
+from portal.accounts import Person
 from portal.fhir import outcome
 
 _HERE = Path(__file__).parent
@@ -89,6 +91,14 @@ _ENVIRONMENT = Environment(
 _ENVIRONMENT.filters |= {"number": number, "instant": instant, "size": size, "day": day}
 
 
+def _glass(person: Person | None) -> list[tuple[str, datetime]]:
+    """Open break-glass accesses, for the banner; a page that tells of a fault must not fail of it."""
+    try:
+        return glass.open_now(person) if person else []
+    except SQLAlchemyError:
+        return []
+
+
 def page(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
     """A page in the common frame. Templates see ``person``, ``rooms`` (those of the role), ``navigation``
     (rooms by group) and ``here`` (room code)."""
@@ -99,6 +109,7 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
         rooms=access.rooms_for(person.role) if person else [],
         navigation=access.navigation(person.role) if person else [],
         here=room.code if room else "",
+        open_glass=_glass(person),
         csrf_input=csrf.hidden_input(request),
         csrf_token=csrf.token(request),
         **values,

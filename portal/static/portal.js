@@ -31,7 +31,7 @@
   function row(call) {
     const line = document.createElement("li");
     const link = document.createElement("a");
-    link.href = `/work/${encodeURIComponent(call.item_id)}`;
+    link.href = call.href || `/work/${encodeURIComponent(call.item_id)}`;
     link.textContent = call.kind_zh;
     const state = document.createElement("span");
     state.textContent = `${call.state_zh}${call.minutes === null ? "" : call.minutes < 0 ? ` · 超时 ${-call.minutes} 分钟` : ` · 剩 ${call.minutes} 分钟`}`;
@@ -42,7 +42,7 @@
   async function look() {
     let answer;
     try {
-      answer = await fetch("/api/portal/work/calls", { headers: { accept: "application/json" } });
+      answer = await fetch(dialog.dataset.calls, { headers: { accept: "application/json" } });
     } catch (_) { return; }
     if (!answer.ok || answer.redirected) return;
     const { waiting, calls } = await answer.json();
@@ -50,7 +50,7 @@
     dialog.querySelector("ul").replaceChildren(...calls.map(row));
     const fresh = calls.filter((c) => !told.has(c.item_id));
     fresh.forEach((c) => told.add(c.item_id));
-    if (fresh.length && !location.pathname.startsWith("/work/")) { if (!dialog.open) dialog.showModal(); sound(); }
+    if (fresh.length && !/^\/(work\/|glass)/.test(location.pathname)) { if (!dialog.open) dialog.showModal(); sound(); }
     if (!calls.length && dialog.open) dialog.close();
   }
   if (dialog) { look(); setInterval(look, every); dialog.querySelector("button").addEventListener("click", () => dialog.close()); }
