@@ -10,9 +10,12 @@ from starlette.responses import HTMLResponse
 
 import products
 from lake.settings import settings
-from portal import pages, serving
+from portal import access, home, pages, serving
 
 router = APIRouter()
+
+#: Rooms that stand in where the block's own room is not the role's: room -> (another, what is added to its address).
+_INSTEAD = {"scores": ("quality", "/"), "tickets": ("work", "?kind=quality_ticket")}
 
 
 def _state() -> dict[str, Any]:
@@ -33,13 +36,26 @@ def publication() -> dict[str, Any]:
     return _state()
 
 
+def _ways(role: str) -> dict[str, str]:
+    """Room code -> its page, of the rooms of a role; and of what stands in for one that is not there."""
+    ways = {room.code: room.prefixes[0] for room in access.rooms_for(role)}
+    return {code: ways[other] + rest for code, (other, rest) in _INSTEAD.items() if other in ways} | ways
+
+
 @router.get("/", response_class=HTMLResponse, include_in_schema=False)
 def landing(request: Request) -> HTMLResponse:
-    s = settings()
+    s, person = settings(), request.state.person
     links = {
         "wall": f"http://{s.host}:{s.superset_port}/superset/dashboard/led-wall/?standalone=1&show_filters=0",
         "airflow": f"http://{s.host}:{s.airflow_port}/",
     }
-    state = _state()
-    blocked = [row for row in state["publication"] if row["gate"] != "open"]
-    return pages.page(request, "home.html", links=links, blocked=blocked, **state)
+    run = _state()["run"]
+    return pages.page(
+        request,
+        "home.html",
+        links=links,
+        run=run,
+        place=home.place(person),
+        ways=_ways(person.role),
+        blocks=home.blocks(person),
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
-from starlette.testclient import TestClient
 
 import worklist
 from lake import audit, audit_search, ops
@@ -19,10 +17,10 @@ from lake.access_policy import policy
 from lake.access_tables import glass_grant
 from lake.errors import MedlakeError
 from lake.settings import settings
-from portal import accounts, glass, glass_review
+from portal import glass, glass_review
 from portal.accounts import Person
-from portal.app import create_app
 from tests import fixtures_silver as silver
+from tests.portal_client import client
 
 DAY = date(2026, 11, 18)
 SEEN = datetime(2026, 11, 10, 2, tzinfo=UTC)
@@ -264,13 +262,6 @@ def test_a_review_that_broke_off_after_the_verdict_can_be_finished() -> None:
     glass_review.review(JUDGE, grant_id, "justify", "抢救属实", "")
     with ops.reader().connect() as connection:
         assert connection.execute(select(glass_grant.c.reviewed_by)).scalar() == "sec_a"
-
-
-def client(user: str) -> TestClient:
-    made = TestClient(create_app(), raise_server_exceptions=False, follow_redirects=False)
-    word = json.loads(accounts.ensure().read_text("utf-8"))[user]
-    made.headers["authorization"] = "Basic " + base64.b64encode(f"{user}:{word}".encode()).decode()
-    return made
 
 
 def test_from_the_form_to_the_judgement_over_http() -> None:
