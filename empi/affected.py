@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import duckdb
 
-from empi import blocking, scoring, sources, state
+from empi import blocking, keys, scoring, sources, state
 from empi.day import KEY
 from empi.model import BLOCKING
 from lake.runs import Run
 
+#: The key of whoever shows the same id.
+_ID = ("idno",)
 _CHANGED = "SELECT * FROM day_record WHERE NOT is_unknown"
 
 
@@ -40,43 +42,68 @@ def is_crowded(connection: duckdb.DuckDBPyConnection, limit: int) -> bool:
     return False
 
 
-def propose(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make ``day_candidate(id_1, id_2, rule)``: pairs of a record of the day with any record that is not stale."""
-    parts = []
-    for number, rule in enumerate(BLOCKING):
+def _create_meets(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make ``day_meets(rule, rec_id, number)``: by which numbers (``empi.keys``) the day's records look for others.
+
+    A key that too many share proposes nothing.
+    """
+    connection.execute("CREATE OR REPLACE TABLE day_meets (rule UTINYINT, rec_id BIGINT, number UINTEGER)")
+    for place, rule in enumerate(BLOCKING):
         crowd = " AND ".join(f"{blocking.key_column(c, 'l')} = x.k{i}" for i, c in enumerate(rule))
-        free = f"NOT EXISTS (SELECT 1 FROM crowd_{number} x WHERE {crowd})"
-        day = f"(SELECT * FROM ({_CHANGED}) l WHERE {free})"
-        parts.append(
-            f"""SELECT {number}::UTINYINT AS rule, l.rec_id AS id_1, r.rec_id AS id_2
-            FROM {state.KEPT}.record r JOIN {day} l ON {_equal(rule)} WHERE NOT r.is_unknown"""
-        )
-        parts.append(
-            f"""SELECT {number}::UTINYINT, l.rec_id, r.rec_id FROM {day} l JOIN day_record r ON {_equal(rule)}
-            WHERE NOT r.is_unknown AND l.rec_id < r.rec_id"""
-        )
-    connection.execute("CREATE OR REPLACE TABLE day_candidate (rule UTINYINT, id_1 BIGINT, id_2 BIGINT)")
-    for standing, among in zip(parts[::2], parts[1::2], strict=True):
+        crowded = {c: f"x.k{i}" for i, c in enumerate(rule)}
         connection.execute(
-            f"INSERT INTO day_candidate {standing} AND r.rec_id NOT IN (SELECT rec_id FROM day_stale)"
+            f"""INSERT INTO day_meets
+            SELECT {place}, rec_id, {keys.number(rule)} AS number FROM ({_CHANGED}) l
+            WHERE NOT EXISTS (SELECT 1 FROM crowd_{place} x WHERE {crowd})
+            UNION ALL
+            SELECT {place}, rec_id, {keys.column(rule)} FROM {state.KEPT}.key SEMI JOIN day_marked USING (rec_id)
+            WHERE {keys.column(rule)} NOT IN (SELECT {keys.number(rule, crowded.__getitem__)} FROM crowd_{place} x)"""
         )
-        connection.execute(f"INSERT INTO day_candidate {among}")
+
+
+def propose(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make ``day_candidate(rule, id_1, id_2)``: a record of the day, and any other that has the same number by a rule.
+
+    The columns behind the numbers are compared when they are there (:func:`_create_candidate`).
+    """
+    _create_meets(connection)
+    connection.execute("CREATE OR REPLACE TABLE day_candidate (rule UTINYINT, id_1 BIGINT, id_2 BIGINT)")
+    for place, rule in enumerate(BLOCKING):
+        here = f"(SELECT rec_id, number FROM day_meets WHERE rule = {place} AND number IS NOT NULL)"
+        connection.execute(
+            f"""INSERT INTO day_candidate
+            SELECT {place}, l.rec_id, r.rec_id FROM {state.KEPT}.key r JOIN {here} l ON r.{keys.column(rule)} = l.number
+            WHERE r.rec_id NOT IN (SELECT rec_id FROM day_stale)
+            UNION ALL
+            SELECT {place}, l.rec_id, r.rec_id FROM {here} l JOIN {here} r USING (number) WHERE l.rec_id < r.rec_id"""
+        )
+
+
+def _create_candidate(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make ``candidate``, as Splink expects it: pairs of ``day_candidate`` that truly agree, with their first rule."""
+    agree = " ".join(f"WHEN {place} THEN {_equal(rule)}" for place, rule in enumerate(BLOCKING))
     connection.execute(
-        """CREATE OR REPLACE TABLE day_candidate AS
-        SELECT min(rule) AS rule, id_1, id_2 FROM day_candidate GROUP BY id_1, id_2"""
+        f"""CREATE OR REPLACE TABLE candidate AS
+        SELECT min(c.rule)::VARCHAR AS match_key, least(l.rec_no, r.rec_no) AS join_key_l,
+               greatest(l.rec_no, r.rec_no) AS join_key_r
+        FROM day_candidate c JOIN local a ON a.rec_id = c.id_1 JOIN local b ON b.rec_id = c.id_2
+        JOIN record l ON l.rec_no = a.rec_no JOIN record r ON r.rec_no = b.rec_no
+        WHERE NOT l.is_unknown AND NOT r.is_unknown AND CASE c.rule {agree} END
+        GROUP BY join_key_l, join_key_r"""
     )
 
 
 def _number(connection: duckdb.DuckDBPyConnection, ids: str) -> None:
     """Make ``local(rec_no, rec_id)`` in the order of the key, ``record`` and nothing else, for the records ``ids``."""
-    kept = state.KEPT
-    stale = "ANTI JOIN day_stale USING (rec_id)"
     connection.execute(
-        f"""CREATE OR REPLACE TABLE drawn AS
-        SELECT * FROM day_record SEMI JOIN ({ids}) USING (rec_id)
-        UNION ALL BY NAME SELECT * FROM {kept}.record SEMI JOIN ({ids}) USING (rec_id) {stale}
-        """
+        f"CREATE OR REPLACE TABLE drawn AS SELECT * FROM {state.KEPT}.record SEMI JOIN ({ids}) USING (rec_id)"
     )
+    connection.execute(  # those whose mark alone changed, the first time that they are drawn
+        """INSERT INTO day_record BY NAME SELECT * REPLACE (NOT is_multiple_birth AS is_multiple_birth)
+        FROM drawn SEMI JOIN day_marked USING (rec_id) ANTI JOIN day_record USING (rec_id)"""
+    )
+    connection.execute("DELETE FROM drawn WHERE rec_id IN (SELECT rec_id FROM day_stale)")
+    connection.execute(f"INSERT INTO drawn BY NAME SELECT * FROM day_record SEMI JOIN ({ids}) USING (rec_id)")
     connection.execute(
         f"CREATE OR REPLACE TABLE local AS SELECT (row_number() OVER (ORDER BY {KEY}) - 1)::INTEGER AS rec_no, rec_id "
         "FROM drawn"
@@ -92,14 +119,11 @@ def score(connection: duckdb.DuckDBPyConnection) -> int:
     propose(connection)
     _number(
         connection,
-        "SELECT rec_id FROM day_record UNION SELECT id_1 FROM day_candidate UNION SELECT id_2 FROM day_candidate",
+        "SELECT rec_id FROM day_stale "
+        "UNION SELECT id_1 FROM day_candidate UNION SELECT id_2 FROM day_candidate",
     )
     engine = scoring.prepare(connection, 0, state.STATISTICS)
-    connection.execute(
-        """CREATE OR REPLACE TABLE candidate AS
-        SELECT rule::VARCHAR AS match_key, least(a.rec_no, b.rec_no) AS join_key_l, greatest(a.rec_no, b.rec_no) AS join_key_r
-        FROM day_candidate c JOIN local a ON a.rec_id = c.id_1 JOIN local b ON b.rec_id = c.id_2"""
-    )
+    _create_candidate(connection)
     scoring.score_candidates(connection, engine)
     columns = state.pair_columns(connection)
     connection.execute(
@@ -146,9 +170,11 @@ def spread(connection: duckdb.DuckDBPyConnection, replayed: str | None) -> None:
         UNION SELECT unnest([id_l, id_r]) FROM {kept}.pair p
               WHERE id_l IN (SELECT rec_id FROM day_stale) OR id_r IN (SELECT rec_id FROM day_stale)
         UNION SELECT unnest([id_l, id_r]) FROM day_decided WHERE is_new
-        -- one trusted id and one name join whatever the score: also in a crowd that proposes nothing
-        UNION SELECT r.rec_id FROM {kept}.record r SEMI JOIN (SELECT idno, nm FROM day_record WHERE id_own) d
-              ON d.idno = r.idno AND d.nm = r.nm WHERE r.id_own
+        -- one trusted id and one name join whatever the score: also in a crowd that proposes nothing. Whoever has the
+        -- id alone comes along: settling anew those whom nothing moves changes nothing
+        UNION SELECT rec_id FROM {kept}.key
+              SEMI JOIN (SELECT {keys.number(_ID)} AS {keys.column(_ID)} FROM day_record WHERE id_own)
+              USING ({keys.column(_ID)})
         UNION SELECT r.rec_id FROM {kept}.record r SEMI JOIN day_death d ON d.idno = r.idno WHERE r.id_own"""
     )
     if replayed:
@@ -213,9 +239,13 @@ def draw(connection: duckdb.DuckDBPyConnection, run: Run) -> int:
     _number(connection, "SELECT rec_id FROM drawn_in")
     sources.create_source_record(connection)
     connection.execute(f"CREATE OR REPLACE TABLE day_drawn AS SELECT {KEY} FROM record")
+    sources.forget_passing(connection)
+    columns = ", ".join(
+        c for c in state.record_columns(connection, "source_record").split(", ") if c not in KEY.split(", ")
+    )
     connection.execute(
         f"""INSERT INTO source_record BY NAME
-        SELECT r.rec_no, s.* FROM ({sources.registrations(run, "day_drawn")}) s
+        SELECT r.rec_no, {KEY}, {columns} FROM ({sources.registrations(run, "day_drawn")}) s
         JOIN (SELECT rec_no, {KEY} FROM record) r USING ({KEY})"""
     )
     connection.execute("CREATE OR REPLACE VIEW linkable AS SELECT * FROM record WHERE NOT is_unknown")

@@ -16,8 +16,10 @@ from empi.sources import as_date
 from lake.crypto import token_column
 
 RECORD_KEY = RecordKey._fields
-#: Registrations whose rows are in memory at once while the crosswalk is written.
+#: Registrations whose rows are joined to the crosswalk that was at once.
 _SLICE = 250_000
+#: Registrations whose rows make a file: a day's merges and moves close few rows, and only their files are rewritten.
+_FILE = 60_000
 _ROW = ("empi_id", "identifier_type", *RECORD_KEY)
 #: Kind of number -> its column in ``held``. ``MR``, the registration itself, is the crosswalk proper.
 _KINDS = {"MR": "identifier_value", "NI": "idno", "HC": "card", "SN": "insurance"}
@@ -156,7 +158,7 @@ def _join(connection: duckdb.DuckDBPyConnection, day: str, wanted: str) -> None:
     same = " AND ".join(f"p.{c} = w.{c}" for c in _ROW)
     connection.execute("CREATE TABLE crosswalk AS SELECT * FROM previous LIMIT 0")
     with in_order(connection):
-        for ids in _ranges(connection):
+        for ids in _ranges(connection, _SLICE):
             connection.execute(
                 f"""INSERT INTO crosswalk BY NAME
                 SELECT * FROM (
@@ -169,10 +171,10 @@ def _join(connection: duckdb.DuckDBPyConnection, day: str, wanted: str) -> None:
             )
 
 
-def _ranges(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Conditions on ``empi_id``, each for the persons of some hundred thousand registrations, in order; together all."""
+def _ranges(connection: duckdb.DuckDBPyConnection, registrations: int) -> list[str]:
+    """Conditions on ``empi_id``, each for the persons of about so many registrations, in order; together all."""
     ids = connection.execute(  # ``held`` lies in the order of ids
-        f"SELECT DISTINCT empi_id FROM held WHERE rowid > 0 AND rowid % {_SLICE} = 0 ORDER BY empi_id"
+        f"SELECT DISTINCT empi_id FROM held WHERE rowid > 0 AND rowid % {registrations} = 0 ORDER BY empi_id"
     ).fetchall()
     bounds = [None, *(empi_id for (empi_id,) in ids), None]
     return [
@@ -190,7 +192,7 @@ def crosswalk_slices(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
     Each range is made a table first: DuckDB stands still for ever where it fetches from a union whose branches
     aggregate (seen four times at nine million records, never with fewer).
     """
-    for ids in _ranges(connection):
+    for ids in _ranges(connection, _FILE):
         connection.execute(f"CREATE OR REPLACE TABLE slice AS SELECT * FROM crosswalk WHERE {ids}")
         yield "SELECT * FROM slice"
     connection.execute("DROP TABLE slice")

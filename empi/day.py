@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import duckdb
 
-from empi import families, id_numbers, sources, standardise, state
+from empi import day_homes, id_numbers, sources, standardise, state
 from empi.sources import as_date
 from lake import tables
 from lake.runs import Run
@@ -21,19 +21,16 @@ _READ = {
     *("source_updated_at", "reported_at", "report_id", "study_at", "sop_instance_uid"),
 }
 DEATHS = "silver/death_registry"
-#: What tells who lives with whom, and whether two were born together.
-_FAMILY = (
-    "rec_id, source_system, org_code, dob, phone, village, house, kin_phone, mother_nm, birth_mark, idno, id_own, card, "
-    "is_multiple_birth"
-)
 
 
 #: Silver tables that linking reads.
 READ = {name for name, _, _ in sources.KEYS.values()} | {DEATHS}
 _TABLES = (
-    "key death was arrived gone redo source id future record stale home family neighbour candidate pair said decided "
-    "replayed"
+    "key death known was arrived rest gone redo extra source id future record stale home near family neighbour marked meets "
+    "candidate pair said decided replayed"
 ).split()
+#: Registers have one row for each record: that of a changed one lies in a file that came since.
+_REGISTERS = ("his", "public_health")
 
 
 def create_macros(connection: duckdb.DuckDBPyConnection) -> None:
@@ -107,20 +104,55 @@ def find_deaths(connection: duckdb.DuckDBPyConnection, run: Run, about: state.Ab
     return True
 
 
-def find_changes(connection: duckdb.DuckDBPyConnection, run: Run) -> tuple[int, int, int]:
+def _came(name: str, old: int, new: int) -> str:
+    """FROM text of the standing rows in the files that came to a table; "" for none."""
+    scans = tables.changes_sql(name, old, new)
+    if not scans or not scans[0]:
+        return ""
+    standing = "WHERE NOT coalesce(is_deleted, false)" if "is_deleted" in tables.columns(name, new) else ""
+    return f"(SELECT * FROM {scans[0]} {standing})"
+
+
+def _collect_arrived(connection: duckdb.DuckDBPyConnection, run: Run, about: state.About) -> None:
+    """Fill ``source_record`` with the registrations of ``day_key`` that there are."""
+    sources.create_source_record(connection)
+    insert = "INSERT INTO source_record BY NAME SELECT * FROM ({})"
+    for system in _REGISTERS:
+        name = sources.KEYS[system][0]
+        came = _came(name, about.versions[name], run.versions[name]) if name in run.versions else ""
+        if came:
+            found = sources.registrations(run, "day_key", systems=[system], at={name: came})
+            connection.execute(insert.format(found))
+    # what a hospital's register knows by now is no record of its laboratory's
+    connection.execute(
+        f"""CREATE OR REPLACE TABLE day_rest AS SELECT {KEY} FROM day_key k
+        WHERE source_system NOT IN {_REGISTERS} AND NOT EXISTS (
+            SELECT 1 FROM source_record s WHERE s.source_system = 'his' AND s.org_code = k.org_code
+                                            AND s.identifier_value = k.identifier_value)"""
+    )
+    if connection.execute("SELECT count(*) FROM day_rest").fetchall()[0][0]:
+        systems = [s for s in sources.KEYS if s not in _REGISTERS]
+        if found := sources.registrations(run, "day_rest", systems=systems):
+            connection.execute(insert.format(found))
+
+
+def find_changes(connection: duckdb.DuckDBPyConnection, run: Run, about: state.About) -> tuple[int, int, int]:
     """Make ``day_arrived`` (new and changed rows as given) and ``day_gone`` (``rec_id``) from ``day_key``.
 
+    Also ``day_redo``, whatever must be made anew, and ``day_known``: which ids those of all these have that were there.
     Returns the numbers of new, changed and gone registrations.
     """
     kept = state.KEPT
     columns = f"{KEY}, {', '.join(sources.RAW_COLUMNS)}"
-    sources.create_source_record(connection)
-    connection.execute(
-        f"INSERT INTO source_record BY NAME SELECT * FROM ({sources.registrations(run, 'day_key')})"
-    )
+    _collect_arrived(connection, run, about)
     connection.execute(f"CREATE OR REPLACE TABLE day_arrived AS SELECT {columns} FROM source_record")
+    _create_redo(connection, run)
+    asked = f"(SELECT {KEY} FROM day_key UNION ALL SELECT {KEY} FROM day_redo)"
     connection.execute(
-        f"CREATE OR REPLACE TABLE day_was AS SELECT rec_id, {KEY} FROM {kept}.record SEMI JOIN day_key USING ({KEY})"
+        f"CREATE OR REPLACE TABLE day_known AS SELECT rec_id, {KEY} FROM {kept}.record SEMI JOIN {asked} USING ({KEY})"
+    )
+    connection.execute(
+        f"CREATE OR REPLACE TABLE day_was AS SELECT * FROM day_known SEMI JOIN day_key USING ({KEY})"
     )
     connection.execute(
         f"CREATE OR REPLACE TABLE day_gone AS SELECT rec_id FROM day_was ANTI JOIN day_arrived USING ({KEY})"
@@ -133,8 +165,8 @@ def find_changes(connection: duckdb.DuckDBPyConnection, run: Run) -> tuple[int, 
     return int(arrived - changed), int(changed), int(gone)
 
 
-def _choose(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
-    """Fill ``source_record`` with whatever must be made anew: what came, its newborns, dates come true.
+def _create_redo(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
+    """Make ``day_redo``: what came, the newborns of whoever came or went, dates come true.
 
     Their mothers are there to be borrowed from; they are not made anew (``day_redo.is_redo``), since a mother who is a
     newborn herself would need her own.
@@ -142,9 +174,7 @@ def _choose(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
     kept = state.KEPT
     connection.execute(
         f"""CREATE OR REPLACE TABLE day_redo AS
-        WITH touched AS (SELECT {KEY} FROM day_arrived
-                         UNION SELECT {KEY} FROM day_was SEMI JOIN day_gone USING (rec_id)),
-        again AS (SELECT rec_id FROM {kept}.mother m WHERE EXISTS (SELECT 1 FROM touched t
+        WITH again AS (SELECT rec_id FROM {kept}.mother m WHERE EXISTS (SELECT 1 FROM day_key t
                       WHERE t.source_system = m.source_system AND t.org_code = m.org_code
                             AND t.identifier_value = m.mother_identifier)
                   UNION SELECT rec_id FROM {kept}.future WHERE day <= {as_date(run.data_date)}),
@@ -158,10 +188,21 @@ def _choose(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
         SELECT {KEY}, bool_or(is_redo) AS is_redo
         FROM (SELECT {KEY}, true AS is_redo FROM redo UNION ALL SELECT {KEY}, false FROM mother) GROUP BY ALL"""
     )
+
+
+def _choose(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
+    """Fill ``source_record`` with the registrations of ``day_redo``."""
+    connection.execute(
+        f"CREATE OR REPLACE TABLE day_extra AS SELECT {KEY} FROM day_redo ANTI JOIN day_arrived USING ({KEY})"
+    )
+    systems = [s for (s,) in connection.execute("SELECT DISTINCT source_system FROM day_extra").fetchall()]
+    rows = "SELECT * FROM day_arrived"
+    if systems:
+        rows += f" UNION ALL BY NAME {sources.registrations(run, 'day_extra', systems=systems)}"
     sources.create_source_record(connection)
     connection.execute(
         f"""INSERT INTO source_record BY NAME
-        SELECT row_number() OVER (ORDER BY {KEY}) - 1 AS rec_no, * FROM ({sources.registrations(run, "day_redo")})"""
+        SELECT row_number() OVER (ORDER BY {KEY}) - 1 AS rec_no, * FROM ({rows})"""
     )
 
 
@@ -178,8 +219,7 @@ def make_records(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
         f"""CREATE OR REPLACE TABLE day_id AS
         SELECT d.rec_no, coalesce(k.rec_id, (SELECT max(rec_id) FROM {kept}.record)
                                   + row_number() OVER (PARTITION BY k.rec_id IS NULL ORDER BY d.rec_no)) AS rec_id
-        FROM source_record d LEFT JOIN (SELECT rec_id, {KEY} FROM {kept}.record SEMI JOIN source_record USING ({KEY})) k
-             USING ({KEY})"""
+        FROM source_record d LEFT JOIN day_known k USING ({KEY})"""
     )
     for table, name, given in (
         ("source_record", "day_source", f"{KEY}, mother_identifier"),
@@ -188,68 +228,28 @@ def make_records(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
         connection.execute(
             f"CREATE OR REPLACE TABLE {name} AS SELECT rec_id, {given} FROM {table} JOIN day_id USING (rec_no)"
         )
-    columns = state.record_columns(connection, "record").replace("is_multiple_birth, ", "")
     connection.execute(
         f"""CREATE OR REPLACE TABLE day_record AS
-        WITH made AS (SELECT i.rec_id, r.* EXCLUDE (rec_no) FROM record r JOIN day_id i USING (rec_no)
-                      SEMI JOIN (SELECT {KEY} FROM day_redo WHERE is_redo) USING ({KEY})),
-        differs AS (SELECT rec_id, {columns} FROM made EXCEPT
-                    SELECT rec_id, {columns} FROM {kept}.record SEMI JOIN day_id USING (rec_id))
-        SELECT * FROM made SEMI JOIN differs USING (rec_id)"""
+        SELECT i.rec_id, r.* EXCLUDE (rec_no) FROM record r JOIN day_id i USING (rec_no)
+        SEMI JOIN (SELECT {KEY} FROM day_redo WHERE is_redo) USING ({KEY})"""
     )
-    _mark(connection)
+    _drop_unchanged(connection)
+    day_homes.mark(connection)
 
 
-def _mark(connection: duckdb.DuckDBPyConnection) -> None:
-    """Tell multiple births anew wherever a record of ``day_record`` lives, lived, or came to a mother.
+#: So many records made anew are settled anew without asking whether they differ: the question reads the whole state.
+_FEW = 2_000
 
-    The homes of the day's records, then all homes of whoever lives in those: each group is then whole. Records whose
-    mark alone changed join ``day_record``.
-    """
+
+def _drop_unchanged(connection: duckdb.DuckDBPyConnection) -> None:
+    """Take out of ``day_record`` what is as it was, where that may be much (a register delivered once more)."""
     kept = state.KEPT
+    standing = f"(SELECT * FROM day_record WHERE rec_id <= (SELECT max(rec_id) FROM {kept}.record))"
+    if connection.execute(f"SELECT count(*) FROM {standing}").fetchall()[0][0] <= _FEW:
+        return
+    columns = state.record_columns(connection, "record").replace("is_multiple_birth, ", "")
     connection.execute(
-        "CREATE OR REPLACE TABLE day_stale AS SELECT rec_id FROM day_record UNION SELECT rec_id FROM day_gone"
-    )
-    connection.execute(
-        f"""CREATE OR REPLACE TABLE day_home AS SELECT {_FAMILY} FROM day_record UNION ALL
-        SELECT {_FAMILY} FROM {kept}.record SEMI JOIN day_stale USING (rec_id)"""
-    )
-    _live_with(connection, "day_home", "day_family")
-    _live_with(connection, "day_family", "day_neighbour")
-    connection.execute("UPDATE day_neighbour SET is_multiple_birth = false")
-    families.mark_multiple_births(connection, "day_neighbour")
-    connection.execute(
-        """UPDATE day_record SET is_multiple_birth = n.is_multiple_birth FROM day_neighbour n
-        WHERE n.rec_id = day_record.rec_id"""
-    )
-    connection.execute(
-        """CREATE OR REPLACE TABLE day_marked AS
-        SELECT f.rec_id FROM day_family f JOIN day_neighbour n USING (rec_id) ANTI JOIN day_stale USING (rec_id)
-        WHERE f.is_multiple_birth <> n.is_multiple_birth"""
-    )
-    if connection.execute("SELECT count(*) FROM day_marked").fetchall()[0][0]:  # few days have any
-        connection.execute(
-            f"""INSERT INTO day_record BY NAME
-            SELECT k.* REPLACE (NOT k.is_multiple_birth AS is_multiple_birth)
-            FROM {kept}.record k SEMI JOIN day_marked USING (rec_id)"""
-        )
-    connection.execute(
-        "CREATE OR REPLACE TABLE day_stale AS SELECT rec_id FROM day_record UNION SELECT rec_id FROM day_gone"
-    )
-
-
-def _live_with(connection: duckdb.DuckDBPyConnection, table: str, into: str) -> None:
-    """Make ``into``: the day's records and all standing ones that share a home with one of ``table``."""
-    kept = state.KEPT
-    sharing = []
-    for home in (*families.HOMES, families.MOTHERS):
-        known = " AND ".join(f"{c} IS NOT NULL" for c in home)
-        keys = f"SELECT DISTINCT {', '.join(home)} FROM {table} WHERE {known}"
-        sharing.append(f"SELECT rec_id FROM {kept}.record SEMI JOIN ({keys}) USING ({', '.join(home)})")
-    connection.execute(
-        f"""CREATE OR REPLACE TABLE {into} AS
-        SELECT rec_id AS rec_no, * FROM (
-            SELECT {_FAMILY} FROM day_record UNION ALL
-            SELECT {_FAMILY} FROM {kept}.record SEMI JOIN ({" UNION ".join(sharing)}) USING (rec_id)
-            ANTI JOIN day_stale USING (rec_id))"""
+        f"""DELETE FROM day_record WHERE rec_id IN (
+            SELECT rec_id FROM (SELECT rec_id, {columns} FROM {standing} INTERSECT
+                                SELECT rec_id, {columns} FROM {kept}.record SEMI JOIN day_record USING (rec_id)))"""
     )

@@ -122,7 +122,7 @@ def _find(connection: duckdb.DuckDBPyConnection, run: Run, about: state.About) -
     day.create_macros(connection)
     if not day.find_keys(connection, run, about) or not day.find_deaths(connection, run, about):
         return "source_rewritten"
-    return day.find_changes(connection, run)
+    return day.find_changes(connection, run, about)
 
 
 def _full(connection: duckdb.DuckDBPyConnection, mode: str, run: Run, reason: str) -> Plan:

@@ -7,6 +7,7 @@ HIS does not know. Its silver rows are messages, so the newest one that names th
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import date
 
 import duckdb
@@ -101,24 +102,33 @@ KEYS: dict[str, tuple[str, str, str]] = {
 }
 
 
-def registrations(run: Run, only: str | None = None) -> str:
+def registrations(
+    run: Run,
+    only: str | None = None,
+    *,
+    systems: Iterable[str] = tuple(KEYS),
+    at: Mapping[str, str] | None = None,
+) -> str:
     """SELECT text of all registrations, without ``rec_no``.
 
-    ``only``: a table of record keys; just these are looked at.
+    Args:
+        only: a table of record keys; just these are looked at.
+        systems: sources to ask.
+        at: silver table -> FROM text to read instead of its view.
     """
-    scans = {name.partition("/")[2]: name.replace("/", ".") for name, _, _ in KEYS.values()}
-    at = "k.org_code = {} AND k.identifier_value = {}"
+    asked = {KEYS[system][0]: KEYS[system] for system in systems}
+    views = {name: name.replace("/", ".") for name, _, _ in KEYS.values()} | dict(at or {})
+    scans = {name.partition("/")[2]: view for name, view in views.items()}
+    same = "k.org_code = {} AND k.identifier_value = {}"
     if only:
         for system, (name, org_code, number) in KEYS.items():
-            on = f"k.source_system = '{system}' AND {at.format(org_code, number)}"
-            scans[name.partition("/")[2]] = (
-                f"(SELECT t.* FROM {name.replace('/', '.')} t SEMI JOIN {only} k ON {on})"
-            )
+            on = f"k.source_system = '{system}' AND {same.format(org_code, number)}"
+            scans[name.partition("/")[2]] = f"(SELECT t.* FROM {views[name]} t SEMI JOIN {only} k ON {on})"
     known = ""
     if (name := KEYS["his"][0]) in run.versions:
-        view, on = name.replace("/", "."), at.format(*KEYS["his"][1:])
+        on = same.format(*KEYS["his"][1:])
         known = _KNOWN.format(
-            patient=f"(SELECT t.* FROM {view} t SEMI JOIN {only} k ON {on})" if only else view
+            patient=f"(SELECT t.* FROM {views[name]} t SEMI JOIN {only} k ON {on})" if only else views[name]
         )
     parts = {
         "silver/patient": _HIS,
@@ -126,7 +136,8 @@ def registrations(run: Run, only: str | None = None) -> str:
         "silver/lab_report": _LAB,
         "silver/imaging_instance": _IMAGE,
     }
-    selects = [sql.format(known=known, **scans) for name, sql in parts.items() if name in run.versions]
+    present = [name for name in parts if name in run.versions and name in asked]
+    selects = [parts[name].format(known=known, **scans) for name in present]
     return " UNION ALL BY NAME ".join(selects)
 
 

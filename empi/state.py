@@ -18,21 +18,22 @@ from typing import Any
 
 import duckdb
 
-from empi import calibration, model
+from empi import calibration, keys, model
 from lake.errors import MedlakeError
 from lake.settings import settings
 
 #: Name under which the file is attached, and its schema of frozen statistics.
 KEPT = "kept"
 STATISTICS = f"{KEPT}.calibration"
-FORMAT = 1
+FORMAT = 2
 #: Seconds to wait for a reader of the state.
 _PATIENCE = 5.0
 #: Choosing a compression for each column by trial costs half as much again as this one, and gains a tenth of the size.
 _COMPRESSION = "fsst"
 
 _MODULES = (
-    "standardise names variants look_alikes addresses id_numbers families blocking model guards scoring clustering golden"
+    "standardise names variants look_alikes addresses id_numbers families blocking keys model guards scoring clustering "
+    "golden"
 ).split()
 
 
@@ -66,6 +67,7 @@ def fingerprint() -> str:
     for name in _MODULES:
         digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
     digest.update(Path(__file__).with_name("survivorship.yaml").read_bytes())
+    digest.update(duckdb.__version__.encode())  # another release may number keys otherwise (empi.keys)
     return digest.hexdigest()[:16]
 
 
@@ -146,6 +148,9 @@ def write(connection: duckdb.DuckDBPyConnection, about: About, *, renew: bool = 
                 f"CREATE TABLE draft.{table} AS SELECT rec_no::BIGINT AS rec_id, {columns} FROM {table}"
             )
         connection.execute(
+            f"CREATE TABLE draft.key AS {keys.select('(SELECT rec_no::BIGINT AS rec_id, * FROM record)')}"
+        )
+        connection.execute(
             """CREATE TABLE draft.mother AS SELECT rec_no::BIGINT AS rec_id, source_system, org_code, mother_identifier
             FROM source_record WHERE mother_identifier IS NOT NULL"""
         )
@@ -192,6 +197,7 @@ def update(connection: duckdb.DuckDBPyConnection, about: About) -> None:
         mothers = "(SELECT * EXCLUDE (identifier_value) FROM day_source WHERE mother_identifier IS NOT NULL)"
         for table, rows, whose in (
             ("record", "day_record", "day_record"),
+            ("key", f"({keys.select('day_record')})", "day_record"),
             ("mother", mothers, "day_source"),
             ("future", "day_future", "day_source"),
         ):

@@ -20,7 +20,7 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from lake import kill
+from lake import amended, kill
 from lake.errors import MedlakeError
 from lake.settings import settings
 
@@ -93,7 +93,7 @@ def names(prefix: str = "") -> list[str]:
 
 @lru_cache(maxsize=512)
 def _columns(root: str, at: int) -> tuple[str, ...]:
-    return tuple(f.name for f in DeltaTable(root, version=at).schema().fields)
+    return tuple(f.name for f in DeltaTable(root, version=at).schema().fields if not amended.is_own(f.name))
 
 
 def columns(name: str, at: int | None = None) -> tuple[str, ...]:
@@ -113,13 +113,25 @@ def files(name: str, at: int | None = None) -> list[dict[str, Any]]:
     return actions.select(wanted).to_pylist()
 
 
+def bounds(name: str, column: str, at: int | None = None) -> pa.Table:
+    """``path``, ``low`` and ``high``: what each data file announces of a column; nulls where it announces nothing."""
+    actions = pa.table(open_table(name, at).get_add_actions(flatten=True))
+    told = [f"{side}.{column}" for side in ("min", "max")]
+    columns = [actions[c] if c in actions.column_names else pa.nulls(len(actions), pa.string()) for c in told]
+    return pa.table([actions["path"], *columns], ["path", "low", "high"])
+
+
 def column_types(name: str, at: int | None = None) -> dict[str, str]:
     """Columns of a table and their DuckDB types, at a version (default: newest)."""
     return _column_types(open_table(name, at))
 
 
 def _column_types(table: DeltaTable) -> dict[str, str]:
-    return {f.name: _DUCK_TYPES.get(getattr(f.type, "type", ""), "VARCHAR") for f in table.schema().fields}
+    return {
+        f.name: _DUCK_TYPES.get(getattr(f.type, "type", ""), "VARCHAR")
+        for f in table.schema().fields
+        if not amended.is_own(f.name)
+    }
 
 
 def row_count(name: str, at: int | None = None) -> int:
@@ -329,6 +341,8 @@ def _scan(root: str, at: int) -> str:
     if not uris:
         empty = ", ".join(f'NULL::{kind} AS "{column}"' for column, kind in columns.items())
         return f"(SELECT {empty} WHERE false)"
+    if (key := amended.key_of(table.metadata().partition_columns)) is not None:
+        return amended.scan(uris, key, columns)
     listed = ", ".join(_quote(u) for u in uris)
     if not table.metadata().partition_columns:
         return f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"

@@ -165,7 +165,7 @@ def test_two_processes_do_not_link_at_once(town: Town) -> None:
     assert empi.link(SECOND)["mode"] == "incremental"
 
 
-@pytest.mark.parametrize("point", ["empi.crosswalk_closed", "empi.outputs_recorded"])
+@pytest.mark.parametrize("point", ["empi.crosswalk_written", "empi.outputs_recorded"])
 def test_killed_on_a_day_and_run_again(town: Town, point: str) -> None:
     town.deliver(town.day(8, 20))
     before = visible("silver/person_identifier")

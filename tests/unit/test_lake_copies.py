@@ -80,3 +80,20 @@ def test_storage_that_fails_once_is_tried_again(lake_home: Path, monkeypatch: py
     monkeypatch.setattr(kill, "storage", storage)
     copies.write(connection, "silver/t", "SELECT 2 AS a")
     assert connection.execute(f"SELECT a FROM {tables.scan_sql('silver/t')}").fetchall() == [(2,)]
+
+
+def test_a_commit_may_take_files_out_while_it_brings_others(lake_home: Path) -> None:
+    connection = duck.connect()
+    first = copies.Copy(connection, "silver/t")
+    for letter in "bm":
+        first.add(f"SELECT '{letter}' || range AS k FROM range(10)", bounds=("k",))
+    before = first.commit("overwrite")
+    bounds = tables.bounds("silver/t", "k").to_pylist()
+    (of_b,) = (row["path"] for row in bounds if row["low"] <= "b3" <= row["high"])
+    second = copies.Copy(connection, "silver/t")
+    second.add("SELECT 'b0' AS k")
+    second.without([of_b])
+    after = second.commit("append")
+    rows = connection.execute(f"SELECT k FROM {tables.scan_sql('silver/t')} WHERE k < 'm'").fetchall()
+    assert rows == [("b0",)] and tables.row_count("silver/t") == 11 and after == before + 1
+    assert tables.row_count("silver/t", before) == 20, "the older version still has them"
