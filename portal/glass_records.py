@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from lake import access, contracts, duck, ledger
+from lake import access, contracts, duck, ledger, registry
 from lake.access import Caller
 from lake.errors import MedlakeError
 from lake.settings import settings
@@ -31,6 +31,7 @@ NUMBERS = {
 
 _PERSON = ("name", "sex_code", "birth_date", "id_no", "phone", "addr_detail", "is_deceased")
 _CODES = {"sex_code": "sex"}
+_ORG = "org"
 
 #: Whose registers say whose a patient id is, the first that knows it: family -> sources.
 _FAMILIES = {
@@ -181,6 +182,9 @@ def _names(system: str) -> dict[str, str]:
     """Code -> its Chinese name, of a code system that has a list."""
     from products.exports.query import code_table
 
+    if system == _ORG:
+        orgs = registry.orgs()
+        return dict(zip(orgs["org_code"].to_pylist(), orgs["org_short_name"].to_pylist(), strict=True))
     if not system or not (settings().seeds_dir / "codes" / f"{system}.csv").is_file():
         return {}
     table = code_table(system)
@@ -202,7 +206,7 @@ def _labels(table: str, fields: list[str]) -> list[str]:
 
 def _worded(table: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Codes in words. A loop over at most :data:`ROWS` lines of one resident."""
-    systems = {name: f.code_system for name, f in _known(table).items()} | _CODES
+    systems = {name: f.code_system for name, f in _known(table).items()} | _CODES | {"org_code": _ORG}
     return [
         {name: _names(systems.get(name, "")).get(str(value), value) for name, value in row.items()}
         for row in rows

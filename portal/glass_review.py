@@ -44,6 +44,7 @@ class Grant:
     reviewed_by: str
     verdict_zh: str
     item: store.Item | None
+    review_due_at: datetime | None
 
 
 def may_review(person: Person) -> bool:
@@ -55,6 +56,11 @@ def _grants(rows: list[Row[Any]], now: datetime) -> list[Grant]:
     with store.begin() as connection:
         query = select(store.tables.item).where(store.tables.item.c.item_id.in_(list(wanted)))
         items = {item.item_id: item for item in map(store.item_of, connection.execute(query))}
+        clock = store.tables.item_clock.c
+        due = select(clock.item_id, clock.due_at).where(
+            clock.item_id.in_(list(wanted)), clock.step == "review"
+        )
+        limits = {r.item_id: r.due_at for r in connection.execute(due.order_by(clock.round))}
     made = []
     for item_id, row in wanted.items():
         item = items.get(item_id)
@@ -63,6 +69,7 @@ def _grants(rows: list[Row[Any]], now: datetime) -> list[Grant]:
             Grant(
                 row.grant_id, row.user, row.org_code, row.reason, aware(row.opened_at), aware(row.ends_at),
                 aware(row.ends_at) > now, row.reviewed_by or "", judged, item,
+                limits.get(item_id),
             )
         )  # fmt: skip
     return made

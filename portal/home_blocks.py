@@ -14,15 +14,15 @@ from sqlalchemy import func, select
 
 import products
 import worklist
-from lake import access, audit_alerts, duck, registry, runs, tables
+from lake import access, audit_alerts, registry
 from lake.settings import settings
 from portal import account_store, glass_review, serving
+from portal import due as due_list
 from portal import work as my_work
 from portal.accounts import Person
 from products.cohorts import saved
 from products.exports import jobs
 from quality import scorecards
-from quality.due.daily import TABLE as DUE
 from quality.tickets import KIND as TICKET
 from quality.tickets import counting
 from worklist import store
@@ -132,38 +132,14 @@ def tickets(person: Person, now: datetime) -> dict[str, Any] | None:
     }
 
 
-@lru_cache(maxsize=256)
-def _due(_home: str, version: int, day: Any, orgs: tuple[str, ...] | None) -> dict[str, Any] | None:
-    """Counts of one version of the due list, which never changes."""
-    of = "" if orgs is None else "AND list_contains(?, org_code)"
-    with duck.connect() as connection:
-        rows = (
-            connection.execute(
-                f"""SELECT coalesce(what_zh, rule_id) AS what_zh, count(*) AS due,
-                    count(*) FILTER (due_on < $1) AS late, min(fails_on) AS fails_on
-                FROM {tables.scan_sql(DUE, version)} WHERE due_on <= $1 + 7 {of.replace("?", "$2")}
-                GROUP BY 1 ORDER BY due DESC, 1""",
-                [day, *([list(orgs)] if orgs is not None else [])],
-            )
-            .to_arrow_table()
-            .to_pylist()
-        )
-    if not rows:
-        return None
-    total = {name: sum(r[name] for r in rows) for name in ("due", "late")}
-    return total | {"rows": rows[:LINES], "more": max(0, len(rows) - LINES), "day": day}
-
-
 def due(person: Person, _now: datetime) -> dict[str, Any] | None:
     """What falls due within seven days at the institutions in reach, and what is past due and not yet a finding."""
-    run = runs.latest_run()
-    while run is not None and DUE not in run.versions:
-        run = runs.previous_run(run.data_date)
-    if run is None:
+    found = due_list.of_person(person)
+    if found is None or not found[0]:
         return None
-    seen = _scope(person)
-    orgs = None if seen is None else tuple(sorted(seen))
-    return _due(str(settings().home), run.versions[DUE], run.data_date, orgs)
+    rows, day = found
+    total = {name: sum(r[name] for r in rows) for name in ("due", "late")}
+    return total | {"rows": rows[:LINES], "more": max(0, len(rows) - LINES), "day": day}
 
 
 def edge(person: Person, now: datetime) -> dict[str, Any] | None:

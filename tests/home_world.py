@@ -50,7 +50,7 @@ def falls_due() -> None:
     days = [(-2, "C201"), (3, "C201"), (7, "C201"), (8, "C201"), (1, "C202")]
     rows = [
         {"data_date": CHECKED, "rule_id": "HTN-031", "rule_version": "1", "severity": "warn", "table_name": "htn_card",
-         "record_key": f"K{n}", "org_code": org, "doctor_id": "D1", "empi_id": f"E{n}", "what_zh": "高血压季度随访",
+         "record_key": f"K{n}", "org_code": org, "doctor_id": "D1", "empi_id": f"E0000{n}", "what_zh": "高血压季度随访",
          "due_on": CHECKED + timedelta(days=in_days), "fails_on": CHECKED + timedelta(days=in_days + 14)}
         for n, (in_days, org) in enumerate(days)
     ]  # fmt: skip

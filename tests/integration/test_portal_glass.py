@@ -31,49 +31,53 @@ JUDGE = Person("sec_a", "security_admin", "")
 _CSRF = re.compile(r'name="(csrf|key)" value="([^"]*)"')
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def residents() -> None:
     """Two residents of the hospital H101; the first keeps her archive at C202. At H101 the laboratory gives the first
     one's number to the second one too: the hospital's register decides."""
+    silver.write(
+        DAY,
+        {
+            "person": [
+                silver.resident("E1", name="王小东", id_no="429701196001010018"),
+                silver.resident("E2", name="李雷", id_no="429701196001010026"),
+                silver.resident("E3", name="王小东", id_no="429701196001010034"),
+            ],
+            "person_identifier": [
+                silver.link("E1", "his", "H101", "P1"),
+                silver.link("E2", "his", "H101", "P2"),
+                silver.link("E2", "lis", "H101", "P1"),
+                silver.link("E1", "public_health", "C202", "A1"),
+                silver.link("E2", "public_health", "C201", "A2"),
+                silver.link("E1", "his", "H101", "429701E1", identifier_type="SN"),
+            ],
+            "ph_archive": [
+                {"archive_id": "A1", "org_code": "C202", "drug_allergy": "青霉素"},
+                {"archive_id": "A2", "org_code": "C201", "drug_allergy": "磺胺"},
+            ],
+            "encounter": [
+                {"encounter_id": "V1", "org_code": "H101", "patient_local_id": "P1", "started_at": SEEN,
+                 "chief_complaint": "胸痛一小时"},
+                {"encounter_id": "V2", "org_code": "H101", "patient_local_id": "P2", "started_at": SEEN,
+                 "chief_complaint": "李雷咳嗽"},
+            ],
+            "diagnosis": [
+                {"encounter_id": "V1", "seq": 1, "org_code": "H101", "icd10_code": "I20.0", "dx_name": "不稳定心绞痛"},
+                {"encounter_id": "V2", "seq": 1, "org_code": "H101", "icd10_code": "J06", "dx_name": "上感",
+                 "patient_local_id": "P2"},
+            ],
+            "lab_report": [{"report_id": "R1", "org_code": "H101", "patient_local_id": "P1", "reported_at": SEEN}],
+            "lab_result": [{"report_id": "R1", "seq": 1, "org_code": "H101", "item_name": "血钾", "value_num": 6.9}],
+        },
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("glass") / "var"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDLAKE_HOME", str(home))
         settings.cache_clear()
-        silver.write(
-            DAY,
-            {
-                "person": [
-                    silver.resident("E1", name="王小东", id_no="429701196001010018"),
-                    silver.resident("E2", name="李雷", id_no="429701196001010026"),
-                    silver.resident("E3", name="王小东", id_no="429701196001010034"),
-                ],
-                "person_identifier": [
-                    silver.link("E1", "his", "H101", "P1"),
-                    silver.link("E2", "his", "H101", "P2"),
-                    silver.link("E2", "lis", "H101", "P1"),
-                    silver.link("E1", "public_health", "C202", "A1"),
-                    silver.link("E2", "public_health", "C201", "A2"),
-                    silver.link("E1", "his", "H101", "429701E1", identifier_type="SN"),
-                ],
-                "ph_archive": [
-                    {"archive_id": "A1", "org_code": "C202", "drug_allergy": "青霉素"},
-                    {"archive_id": "A2", "org_code": "C201", "drug_allergy": "磺胺"},
-                ],
-                "encounter": [
-                    {"encounter_id": "V1", "org_code": "H101", "patient_local_id": "P1", "started_at": SEEN,
-                     "chief_complaint": "胸痛一小时"},
-                    {"encounter_id": "V2", "org_code": "H101", "patient_local_id": "P2", "started_at": SEEN,
-                     "chief_complaint": "李雷咳嗽"},
-                ],
-                "diagnosis": [
-                    {"encounter_id": "V1", "seq": 1, "org_code": "H101", "icd10_code": "I20.0", "dx_name": "不稳定心绞痛"},
-                    {"encounter_id": "V2", "seq": 1, "org_code": "H101", "icd10_code": "J06", "dx_name": "上感",
-                     "patient_local_id": "P2"},
-                ],
-                "lab_report": [{"report_id": "R1", "org_code": "H101", "patient_local_id": "P1", "reported_at": SEEN}],
-                "lab_result": [{"report_id": "R1", "seq": 1, "org_code": "H101", "item_name": "血钾", "value_num": 6.9}],
-            },
-        )  # fmt: skip
+        residents()
         worklist.migrate()
         yield home
     settings.cache_clear()
@@ -120,6 +124,7 @@ def test_it_shows_that_resident_of_every_institution_and_nobody_else() -> None:
     shown = texts(found)
     assert found["person"]["姓名"] == "王小东" and found["person"]["证件号码"] == "429701196001010018"
     assert all(word in shown for word in ("青霉素", "胸痛一小时", "不稳定心绞痛", "血钾"))
+    assert "湖东医院" in shown  # institutions by name
     assert not any(
         word in shown for word in ("磺胺", "李雷", "上感", "429701196001010026", "429701196001010034")
     )
@@ -244,7 +249,11 @@ def test_another_judges_once_and_what_was_not_justified_ends_at_once() -> None:
     refused("E678", glass_review.review, JUDGE, "0" * 32, "justify", "x", "")
     refused("E678", glass_review.review, JUDGE, grant_id, "reopen", "x", "")
     refused("E907", glass_review.review, JUDGE, grant_id, "condemn", "  ", "")
-    assert [g.grant_id for g in glass_review.to_review(JUDGE)[0]] == [grant_id]
+    (waits,) = glass_review.to_review(JUDGE)[0]
+    assert waits.grant_id == grant_id and waits.item is not None
+    # the institution takes note within a working day, the review has three
+    assert waits.review_due_at is not None and waits.item.due_at is not None
+    assert waits.review_due_at > waits.item.due_at
     glass_review.review(JUDGE, grant_id, "condemn", "与诊疗无关", "")
     refused("E678", glass_review.review, JUDGE, grant_id, "justify", "改判", "")
     refused("E685", glass.records, DOCTOR, grant_id, "")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lake import audit_search
 from lake.errors import MedlakeError
 from lake.settings import settings
 from portal import access, accounts, home, home_blocks
@@ -88,11 +89,33 @@ def test_the_page_of_a_role_names_no_resident_and_leads_only_where_the_role_may_
     asked = client(role)
     page = asked.get("/")
     assert page.status_code == 200 and 'role="alert"' not in page.text
-    assert not re.search(r"429701\d{11}|E\d{4,5}|K\d\b|王建国", page.text)
+    assert not re.search(r"429701\d{11}|E\d{4,5}|K\d\b|欧阳|王小东", page.text)
     here = {h.split("?")[0].split("#")[0] for h in re.findall(r'href="(/[^"]*)"', page.text)}
     for href in here - {"/"}:
         room = access.room_of(href)
         assert access.is_public(href) or (room is not None and role in room.roles), href
+
+
+def test_the_due_list_shows_residents_as_the_purpose_allows_and_tells_the_audit(world: Path) -> None:
+    told = {}
+    for role in ("doctor", "officer", "steward"):
+        page = client(role).get("/due").text
+        told[role] = page.count("欧阳娜娜"), page.count("欧***"), page.count("高血压季度随访</th>")
+    # E00002 is due at C201; the doctor's institution has three lines, the others all four
+    assert told == {"doctor": (1, 0, 3), "officer": (1, 0, 4), "steward": (0, 1, 4)}
+    entry = audit_search.search(action="due.list", limit=1)[0]
+    assert (entry["actor"], entry["purpose"], entry["rows"], entry["persons_count"]) == (
+        "steward",
+        "quality",
+        4,
+        4,
+    )
+    assert "欧阳" not in str(entry)
+    doctor = client("doctor")
+    assert doctor.get("/due", params={"within": 30}).text.count("</th>\n") == 4
+    assert doctor.get("/due", params={"what": "' OR 1=1 --"}).text.count("高血压季度随访</th>") == 0
+    assert doctor.get("/due", params={"page": 99}).status_code == 200
+    assert client("executive").get("/due").status_code == 403
 
 
 @pytest.mark.parametrize("error", [RuntimeError("secret 429701"), MedlakeError("E423"), MedlakeError("E680")])
