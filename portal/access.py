@@ -35,7 +35,9 @@ GROUPS = ("我的", "质量", "身份", "数据", "输出", "管理")
 ROOMS: tuple[Room, ...] = (
     Room("home", "首页", ("/", "/api/publication"), _EVERYBODY),
     Room("work", "我的工作", ("/work", "/api/portal/work"), _ALL, "我的"),
-    Room("glass", "紧急调阅", ("/glass", "/api/portal/glass"), frozenset({"doctor", "security_admin"}), "我的"),
+    Room(
+        "glass", "紧急调阅", ("/glass", "/api/portal/glass"), frozenset({"doctor", "security_admin"}), "我的"
+    ),
     Room("due", "到期", ("/due",), frozenset({"steward", "officer", "doctor"}), "我的"),
     Room("entry", "录入质控接口", ("/quality/check", "/quality/rules"), frozenset({CLIENT})),
     Room("quality", "质控", ("/quality",), frozenset({"steward", "officer"}), "质量"),
@@ -46,6 +48,7 @@ ROOMS: tuple[Room, ...] = (
         frozenset({"steward", "officer", "doctor", "laboratory", "pharmacist"}),
         "质量",
     ),
+    Room("corrections", "数据更正", ("/corrections",), frozenset({"steward", "doctor"}), "质量"),
     Room(
         "ledger", "账目", ("/ledger", "/api/ledger"), frozenset({"steward", "executive", "officer"}), "数据"
     ),

@@ -7,7 +7,6 @@ Handing in goes through ingestion (feed ``correction``), which lays accepted val
 from __future__ import annotations
 
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 __all__ = ["corrections", "out", "show", "status", "waiting", "waiting_sql", "write"]
@@ -55,8 +54,8 @@ def status() -> list[dict[str, Any]]:
     return run()
 
 
-def write(data_date: date, *, folder: Path | None = None) -> dict[str, Any]:
+def write(data_date: date, **options: Any) -> dict[str, Any]:
     """Write what is waiting as files in the layout each source delivers. See ``quality.corrections.write_back``."""
     from quality.corrections.write_back import write as run
 
-    return run(data_date, folder=folder)
+    return run(data_date, **options)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from lake import audit, duck, runs, tables
 from lake import correction_book as book
@@ -29,6 +30,8 @@ _log = logger("quality")
 #: Rows of a worksheet that Excel opens.
 SHEET_ROWS = 1_048_576
 _BATCH = 5_000
+#: Which of a table's fields a person may see and mend.
+Visible = Callable[[str, list[str]], Collection[str]]
 _COLOURS = {"error": "#FFC7CE", "warn": "#FFEB9C", "info": "#DDEBF7"}
 _RANK = "CASE severity WHEN 'error' THEN 0 WHEN 'warn' THEN 1 ELSE 2 END"
 _FRONT = (
@@ -68,10 +71,11 @@ def _states(with_waived: bool, with_observing: bool) -> str:
 
 
 def _gather(
-    connection: duckdb.DuckDBPyConnection, run: runs.Run, org_code: str, states: str
+    connection: duckdb.DuckDBPyConnection, run: runs.Run, org_code: str, states: str, visible: Visible | None
 ) -> tuple[list[TableContract], int]:
     """Make ``wanted`` (a row a failing record): table_name, record_key, problems, cells (JSON {field: severity, note}).
 
+    What a rule says of a field that is not ``visible`` is left out: its message may quote the value.
     Returns the tables, and how many findings are on records of no delivered table (a whole programme, a batch).
     """
     finding = tables.scan_sql("quality/finding", run.versions["quality/finding"])
@@ -88,6 +92,17 @@ def _gather(
         if f"silver/{n}" in run.versions:
             found.append(contract)
     listed = ", ".join(text(t.name) for t in found) or "''"
+    closed = [(t.name, f) for t in found for f in _closed(t, visible)]
+    connection.register(
+        "closed",
+        pa.table(
+            [[t for t, _ in closed], [f for _, f in closed]],
+            pa.schema([("table_name", pa.string()), ("field", pa.string())]),
+        ),
+    )
+    connection.execute("""
+        UPDATE mine SET message_zh = NULL FROM closed c
+        WHERE c.table_name = mine.table_name AND list_contains(string_split(replace(mine.field_list, ' ', ''), ','), c.field)""")
     connection.execute(f"""
         CREATE TEMP TABLE wanted AS
         WITH cell AS (
@@ -110,14 +125,26 @@ def _gather(
     return found, int(left)
 
 
+def _closed(contract: TableContract, visible: Visible | None) -> list[str]:
+    """Fields of a table that the workbook leaves out; never a part of the key."""
+    names = [f.name for f in contract.fields if not f.is_key]
+    shown = set(names if visible is None else visible(contract.name, names))
+    return [n for n in names if n not in shown]
+
+
 def _records(
-    connection: duckdb.DuckDBPyConnection, contract: TableContract, run: runs.Run, org_code: str
+    connection: duckdb.DuckDBPyConnection,
+    contract: TableContract,
+    run: runs.Run,
+    org_code: str,
+    visible: Visible | None,
 ) -> tuple[list[str], str]:
     """Fields of the sheet, and the query of its rows: texts as shown, then key, hash, problems, cells."""
     silver = f"silver/{contract.name}"
     at = run.versions[silver]
     held = set(tables.columns(silver, at))
-    fields = [f for f in contract.fields if f.name in held]
+    closed = _closed(contract, visible)
+    fields = [f for f in contract.fields if f.name in held and f.name not in closed]
     shown = ", ".join(f"{_shown('t.' + quoted(f.name), f.duck_type)} AS {quoted(f.name)}" for f in fields)
     key = book.record_key_sql(contract.key)
     return (
@@ -196,6 +223,7 @@ def out(
     with_waived: bool = False,
     with_observing: bool = False,
     sheet_rows: int = SHEET_ROWS,
+    visible: Visible | None = None,
     actor: str = "system",
 ) -> dict[str, Any]:
     """Write ``<folder>/<date>/<org>/correction_<org>_<date>.xlsx`` (0600).
@@ -205,6 +233,7 @@ def out(
         folder: below the platform's home by default.
         with_waived, with_observing: also findings that stand waived, or whose rule only observes yet.
         sheet_rows: a sheet is split at so many rows.
+        visible: what of a table's fields whoever asks may see and mend; the others are left out (all are in by default).
 
     Returns:
         data_date, org_code, path, planned (failing records), written, sheets, elsewhere (findings on no record of a
@@ -226,7 +255,7 @@ def out(
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
     counts: dict[str, tuple[int, int]] = {}
     with duck.connect() as connection:
-        found, left = _gather(connection, run, org_code, _states(with_waived, with_observing))
+        found, left = _gather(connection, run, org_code, _states(with_waived, with_observing), visible)
         made_book = xlsxwriter.Workbook(str(draft), {"constant_memory": True, "tmpdir": str(target)})
         made_book.set_properties({"created": datetime(on.year, on.month, on.day)})
         plain = {"num_format": "@", "quote_prefix": True}
@@ -240,7 +269,7 @@ def out(
             planned = connection.execute(
                 "SELECT count(*) FROM wanted WHERE table_name = ?", [contract.name]
             ).fetchone()
-            fields, query = _records(connection, contract, run, org_code)
+            fields, query = _records(connection, contract, run, org_code, visible)
             written, sheet, line, number = 0, None, sheet_rows, 0
             for row in _batches(connection, query):
                 if line >= sheet_rows:
@@ -250,7 +279,8 @@ def out(
                 _write_row(made, sheet, line, contract, fields, row, org_code, on)
                 line, written = line + 1, written + 1
             counts[contract.label_zh] = (int(planned[0]) if planned else 0, written)
-        _front(front, made, org_code, on, counts, left)
+        hidden = sum(len(_closed(contract, visible)) for contract in found)
+        _front(front, made, org_code, on, counts, left, hidden)
         sheets = len(made_book.worksheets()) - 1
         made_book.close()
     draft.chmod(0o600)
@@ -280,7 +310,13 @@ def out(
 
 
 def _front(
-    sheet: Any, made: _Sheets, org_code: str, on: date, counts: dict[str, tuple[int, int]], left: int
+    sheet: Any,
+    made: _Sheets,
+    org_code: str,
+    on: date,
+    counts: dict[str, tuple[int, int]],
+    left: int,
+    hidden: int,
 ) -> None:
     sheet.set_column(0, 0, 100)
     lines = [f"{org_code} 数据更正工作簿（质控日期 {on.isoformat()}）", *_FRONT]
@@ -292,5 +328,7 @@ def _front(
     )
     if left:
         lines.append(f"另有 {left} 个问题不属于单条记录，需在源系统处理，不在本工作簿中")
+    if hidden:
+        lines.append(f"另有 {hidden} 列按下载人的权限不在本工作簿中，请由机构在源系统更正")
     for r, line in enumerate(lines):
         sheet.write_string(r, 0, line, made.formats["head" if r == 0 else "text"])

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path, PurePosixPath
@@ -164,8 +165,15 @@ def _save(path: Path, content: bytes) -> bool:
     return True
 
 
-def write(data_date: date, *, folder: Path | None = None) -> dict[str, Any]:
-    """Write the records with waiting corrections as of a date, a file per institution and table.
+def write(
+    data_date: date,
+    *,
+    folder: Path | None = None,
+    org_codes: Collection[str] | None = None,
+    actor: str = "system",
+) -> dict[str, Any]:
+    """Write the records with waiting corrections as of a date (of some institutions only), a file per institution and
+    table.
 
     Returns:
         data_date, waiting (fields), records, files (new), unchanged, no_layout ([org, table]), out.
@@ -177,7 +185,9 @@ def write(data_date: date, *, folder: Path | None = None) -> dict[str, Any]:
     with duck.connect() as connection:
         connection.execute(f"CREATE TEMP TABLE due AS SELECT * FROM {waiting_sql(data_date)}")
         pairs = connection.execute(
-            "SELECT table_name, org_code, count(*) FROM due GROUP BY ALL ORDER BY ALL"
+            "SELECT table_name, org_code, count(*) FROM due WHERE $1 IS NULL OR list_contains($1, org_code) "
+            "GROUP BY ALL ORDER BY ALL",
+            [None if org_codes is None else sorted(org_codes)],
         ).fetchall()
         for table, org, fields in pairs:
             counts["waiting"] += fields
@@ -190,7 +200,7 @@ def write(data_date: date, *, folder: Path | None = None) -> dict[str, Any]:
             counts["files" if is_new else "unchanged"] += 1
     counts["out"] = str(root)
     if counts["files"]:
-        audit.record("correction.write", actor="system", purpose="correction", tables=["silver/correction"],
+        audit.record("correction.write", actor=actor, purpose="correction", tables=["silver/correction"],
                      fields=["*"], rows=counts["records"], result="written", data_date=data_date.isoformat())  # fmt: skip
     _log.info("corrections_written", data_date=data_date, files=counts["files"], records=counts["records"])
     return counts

@@ -3,62 +3,23 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from openpyxl import load_workbook
 
 import ingestion
-from lake import ledger, runs, tables
+from lake import ledger, tables
 from quality import corrections
-from quality.rule import rulebook
+from tests.corrections_world import DAY, HEAD, check, deliver, edited, pressures, swap, visit
 from tests.ingestion_world import content, drop
 
-D1 = date(2026, 11, 18)
-HEAD = "visit_id,archive_id,visited_on,visit_way_code,sbp_mmhg,dbp_mmhg,visit_class_code,recorded_at,备用列"
-
-
-def visits(*rows: str) -> bytes:
-    return ("\ufeff" + "\r\n".join([HEAD, *rows]) + "\r\n").encode()
-
-
-def visit(number: int, sbp: int | str, dbp: int = 80, at: date = D1, org: str = "C201") -> str:
-    return f"V{number},A{number},2026-11-01,1,{sbp},{dbp},1,{at} 09:00:00,留"
-
-
-def deliver(day: date, *rows: str, org: str = "C201") -> dict[str, Any]:
-    drop("public_health", org, f"htn_visit_{day:%Y%m%d}.csv", visits(*rows), day)
-    return ingestion.ingest_feed("public_health", day)
-
-
-def check(day: date) -> None:
-    from quality.daily import check as run
-
-    runs.open_run(day)
-    run(day, rulebook(), is_judged=False)
-
-
-def edited(
-    path: str | Path, change: Callable[[Any, dict[str, int]], None], day: date, org: str = "C201"
-) -> dict[str, Any]:
-    """Mend the workbook's first sheet of records as a person would, hand it in, ingest."""
-    book = load_workbook(path)
-    sheet = book.worksheets[1]
-    change(sheet, {c.value: c.column for c in sheet[1]})
-    target = drop("correction", org, "mended.xlsx", b"", day)
-    book.save(target)
-    return ingestion.ingest_feed("correction", day)
+D1 = DAY
 
 
 def four(result: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(result[n] for n in ("received", "loaded", "duplicate", "quarantined"))
-
-
-def pressures() -> list[tuple[Any, ...]]:
-    return content("silver/htn_visit", "visit_id, sbp_mmhg, dbp_mmhg")
 
 
 def states() -> list[str]:
@@ -71,12 +32,6 @@ def out(lake_home: Path) -> str:
     deliver(D1, visit(1, 80, 128), visit(2, 130))
     check(D1)
     return str(corrections.out("C201")["path"])
-
-
-def swap(sheet: Any, at: dict[str, int]) -> None:
-    rows = {sheet.cell(r, at["visit_id"]).value: r for r in range(3, sheet.max_row + 1)}
-    sheet.cell(rows["V1"], at["sbp_mmhg"]).value = 128
-    sheet.cell(rows["V1"], at["dbp_mmhg"]).value = "80"
 
 
 def swap_and_note(sheet: Any, at: dict[str, int]) -> None:
