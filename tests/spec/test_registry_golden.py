@@ -35,7 +35,10 @@ def person(*rows: dict[str, Any], on: date | None = None, deaths: str = "") -> d
     registry.build_crosswalk(connection, TODAY)
     golden.build_person(connection, on)
     (made,) = connection.execute("SELECT * FROM person").to_arrow_table().to_pylist()
-    assert list(made)[-1] == "value_source", "columns are only added at the end"
+    assert list(made)[-2:] == ["value_source", "value_records"], "columns are only added at the end"
+    places, records = made["value_source"], made["value_records"]
+    assert records == sorted({records[place - 1] for place in places.values() if place}), "each gave a value"
+    made["value_source"] = {field: place and records[place - 1] for field, place in places.items()}
     assert set(made["value_source"]) == set(golden.FIELDS)
     for field, key in made["value_source"].items():
         assert (key is None) == (made[field] is None), "a value has a source"
