@@ -98,12 +98,15 @@ def _allowed(rule: Kind, state: str, mine: tuple[str, ...]) -> list[tuple[Transi
     return found
 
 
-def _sees(item: Item, person: Person) -> bool:
-    """Whether the person's work has to do with an item of an institution in reach."""
+def _sees(item: Item, person: Person, took_part: bool = False) -> bool:
+    """Whether the person's work has to do with an item of an institution in reach, or they did a step of it: who closes
+    an item sees that it is closed."""
     within = access.scope(caller(person))
     if within is not None and item.org_code not in within:
         return False
     mine = duties(person.role)
+    if took_part and mine:
+        return True
     return bool(mine) and (item.owner_role in mine or bool(_allowed(kind(item.kind), item.state, mine)))
 
 
@@ -135,8 +138,8 @@ def find(person: Person, item_id: str) -> Item:
     Raises:
         MedlakeError: E903, there is none; the same for one of another institution or another's work.
     """
-    item, _ = worklist.find(item_id)
-    if not _sees(item, person):
+    item, log = worklist.find(item_id)
+    if not _sees(item, person, any(e.actor == person.user for e in log)):
         raise MedlakeError("E903", item_id=item_id)
     return item
 

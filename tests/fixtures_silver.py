@@ -21,6 +21,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 _ARROW = {
     "VARCHAR": pa.string(),
+    "TINYINT": pa.int8(),
     "BIGINT": pa.int64(),
     "INTEGER": pa.int32(),
     "DOUBLE": pa.float64(),
@@ -31,7 +32,9 @@ _ARROW = {
 
 
 def _arrow_type(kind: str) -> pa.DataType:
-    """``STRUCT(name VARCHAR, ...)`` or one of the plain ones."""
+    """``STRUCT(name VARCHAR, ...)``, a list (``VARCHAR[]``) or one of the plain ones."""
+    if kind.endswith("[]"):
+        return pa.list_(_arrow_type(kind[:-2]))
     if not kind.startswith("STRUCT("):
         return _ARROW[kind]
     parts = (part.split() for part in kind.removeprefix("STRUCT(").removesuffix(")").split(","))
