@@ -14,7 +14,8 @@ of a run (``empi.linking``):
    record outside. ``core(rec_id)`` with ``local(rec_no, rec_id)``: the records whose pairs may have changed; the
    others came along so that these pairs are whole (pairs for review: replace those with a side in ``core``).
    Both modes then ``linking.settle``.
-3. ``registry.create_previous(connection, incremental.previous_of(before))``: the whole history of touched persons.
+3. :func:`recall`, then ``registry.create_previous(connection, incremental.previous_of(before))``: the whole history of
+   touched persons.
    ``assigned, now, crosswalk, event, person`` are those persons' alone. How many ids were ever issued, and whether a
    new one clashes, is asked of the whole crosswalk ``before``.
 4. ``empi.day_writes`` puts the touched persons in the place of what the visible tables say of them.
@@ -150,6 +151,21 @@ def draw(connection: duckdb.DuckDBPyConnection, run: Run, replayed: str | None =
     sources.match_decisions(connection)
     core = connection.execute("SELECT count(*) FROM core").fetchall()[0][0]
     return {"records": records, "candidates": candidates, "core": int(core)}
+
+
+def recall(connection: duckdb.DuckDBPyConnection, before: str) -> None:
+    """Add to ``touched_person`` whoever a registration was, that went away and is back, if nobody has the id by now.
+
+    ``before``: FROM text of the crosswalk.
+    """
+    connection.execute(
+        f"""INSERT INTO touched_person
+        SELECT DISTINCT p.empi_id FROM {before} p SEMI JOIN (
+            SELECT {day.KEY} FROM day_arrived ANTI JOIN day_known USING ({day.KEY})) USING ({day.KEY})
+        ANTI JOIN {state.KEPT}.person o ON o.empi_id = p.empi_id
+        ANTI JOIN touched_person t ON t.empi_id = p.empi_id
+        WHERE p.identifier_type = 'MR' AND p.valid_to IS NOT NULL"""
+    )
 
 
 def previous_of(before: str) -> str:

@@ -250,6 +250,7 @@ def _draw(
         counts = incremental.draw(connection, run, replay.selected(changes))
         clock.lap("score")
         counts |= settle(connection, counts.pop("records"))
+        incremental.recall(connection, before)
         registry.create_previous(connection, incremental.previous_of(before))
     else:
         records = sources.collect(connection, run)

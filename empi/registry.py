@@ -75,11 +75,13 @@ def assign_ids(
     )
     if is_replayed:
         replay.into_was(connection)
+    _create_returned(connection)
     connection.execute(
         """CREATE OR REPLACE TABLE claim AS
         SELECT *, count(*) OVER (PARTITION BY cluster_no) = 1 AND count(*) OVER (PARTITION BY empi_id) = 1 AS is_sole
         FROM (SELECT c.cluster_no, w.empi_id, count(*) AS shared, any_value(e.since) AS since
-              FROM cluster c JOIN was w USING (rec_no) JOIN ever e USING (empi_id) GROUP BY ALL)"""
+              FROM cluster c JOIN (FROM was UNION ALL FROM returned) w USING (rec_no) JOIN ever e USING (empi_id)
+              GROUP BY ALL)"""
     )
     contested = connection.execute(
         "SELECT cluster_no, empi_id FROM claim WHERE NOT is_sole ORDER BY shared DESC, since, empi_id, cluster_no"
@@ -99,6 +101,25 @@ def assign_ids(
     )
     connection.unregister("settled_arrow")
     issuing.issue(connection, run_id, everyone or "previous")
+
+
+def _create_returned(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make ``returned(rec_no, empi_id)``: records that went away and are back, whose person nobody has been since.
+
+    A file that a source left out for a day must cost nobody the id: it is nobody else's, and so it is theirs again.
+    """
+    connection.execute(
+        f"""CREATE OR REPLACE TABLE closed AS
+        SELECT {_KEY}, arg_max(empi_id, (valid_to, valid_from)) AS empi_id FROM previous
+        WHERE identifier_type = 'MR' AND valid_to IS NOT NULL GROUP BY {_KEY}"""
+    )
+    opened = "(SELECT empi_id FROM previous WHERE identifier_type = 'MR' AND valid_to IS NULL)"
+    if connection.execute("SELECT count(*) FROM closed").fetchall()[0][0]:
+        found = f"""SELECT s.rec_no, c.empi_id FROM closed c JOIN source_record s USING ({_KEY})
+            ANTI JOIN was USING (rec_no) ANTI JOIN {opened} o ON o.empi_id = c.empi_id"""
+    else:
+        found = "SELECT * FROM was LIMIT 0"
+    connection.execute(f"CREATE OR REPLACE TABLE returned AS {found}")
 
 
 def crosswalk_sha256(connection: duckdb.DuckDBPyConnection, source: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import empi
-from lake import runs
+from lake import duck, runs
 from tests.empi_town import FIRST, Town, all_at_once, compare, rows, visible
 
 
@@ -38,3 +38,43 @@ def test_day_by_day_is_all_at_once(lake_home: Path, seed: int) -> None:
         connection.close()
         seen = {k: seen[k] + done.get(k, 0) for k in seen}
     assert seen["merged"] and seen["split"], "the days moved people"
+
+
+@pytest.mark.parametrize("mode", ["full", "incremental"])
+def test_whoever_was_gone_for_a_day_is_back_with_the_id(lake_home: Path, mode: str) -> None:
+    """A source left a file out: persons of one registration had nobody, and are the same persons afterwards."""
+    town = Town(3)
+    town.deliver(town.day(150, 0))
+    empi.link(FIRST)
+    sole = [
+        (org_code, number, empi_id)
+        for empi_id, org_code, number in rows(
+            duck.connect(),
+            f"""SELECT empi_id, any_value(org_code), any_value(identifier_value)
+            FROM {visible("silver/person_identifier")} WHERE identifier_type = 'MR'
+            GROUP BY empi_id HAVING count(*) = 1""",
+        )
+        if ("patient", number) in town.rows
+    ][:5]
+    assert len(sole) == 5
+    keys = [("patient", number) for _, number, _ in sole]
+    for offset, gone in ((1, True), (2, False)):
+        for key in keys:
+            town.rows[key]["is_deleted"] = gone
+        town.deliver(keys)
+        day = FIRST + timedelta(days=offset)
+        before = visible("silver/person_identifier")
+        assert empi.link(day, mode=mode)["mode"] == mode
+        if mode == "incremental":
+            connection = all_at_once(day, before)
+            compare(connection)
+            connection.close()
+        now = dict(
+            rows(
+                duck.connect(),
+                f"""SELECT identifier_value, empi_id FROM {visible("silver/person_identifier")}
+                WHERE identifier_type = 'MR' AND valid_to IS NULL""",
+            )
+        )
+        found = [now.get(number) for _, number, _ in sole]
+        assert found == ([None] * 5 if gone else [empi_id for _, _, empi_id in sole])

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from empi import registry
+from empi import redirects, registry
 
 Clustering = list[int]  # record -> smallest record of its person
 
@@ -178,3 +178,35 @@ def test_an_id_that_was_ever_used_is_not_drawn_again(monkeypatch: pytest.MonkeyP
     day(connection, [0, 1], 1)
     ids = persons(connection)
     assert ids[1] == wanted[1] and len(set(ids)) == 2
+
+
+def leads_to(merges: dict[str, str], empi_id: str) -> str:
+    """The oracle: merge after merge, each id once; one that is met twice is a cycle."""
+    met = []
+    while empi_id in merges:
+        assert empi_id not in met, "no id leads to itself"
+        met.append(empi_id)
+        empi_id = merges[empi_id]
+    return empi_id
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(clusterings, min_size=2, max_size=5))
+def test_a_retired_id_leads_to_one_in_use_for_ever(days: list[Clustering]) -> None:
+    longest = max(map(len, days))
+    connection = duckdb.connect()
+    connection.execute("CREATE TABLE changed (event_id VARCHAR, seq BIGINT)")
+    merges: dict[str, str] = {}
+    before: str | None = None
+    for number, clustering in enumerate(days, 1):
+        day(connection, canonical(clustering + list(range(100, 100 + longest - len(clustering)))), number)
+        redirects.create_redirect(connection, before)
+        told = "SELECT other_empi_id, empi_id FROM person_change WHERE event_type = 'merge'"
+        now = set(persons(connection))
+        merges |= dict(connection.execute(told).fetchall())
+        merges = {retired: into for retired, into in merges.items() if retired not in now}
+        rows = dict(connection.execute("SELECT empi_id, current_empi_id FROM redirect").fetchall())
+        assert rows == {retired: leads_to(merges, retired) for retired in merges}
+        assert set(rows.values()) <= now and not set(rows) & now
+        connection.execute("CREATE OR REPLACE TABLE redirect_before AS SELECT * FROM redirect")
+        before = "redirect_before"
