@@ -261,9 +261,10 @@ def records(caller: Caller) -> dict[str, Any]:
                 read |= set(section.tables)
             fields |= set(found[0])
             count += len(found[1])
+            told = [name for name in found[0] if any(row[name] not in (None, "") for row in found[1])]
             sections.append(
-                {"code": section.code, "label_zh": section.label_zh, "labels": _labels(section.table, found[0]),
-                 "fields": found[0], "rows": found[1], "total": found[2]}
+                {"code": section.code, "label_zh": section.label_zh, "labels": _labels(section.table, told),
+                 "fields": told, "rows": found[1], "total": found[2]}
             )  # fmt: skip
     return {
         "person": person,
