@@ -41,6 +41,7 @@ ROOMS: tuple[Room, ...] = (
     Room("due", "到期", ("/due",), frozenset({"steward", "officer", "doctor"}), "我的"),
     Room("entry", "录入质控接口", ("/quality/check", "/quality/rules"), frozenset({CLIENT})),
     Room("quality", "质控", ("/quality",), frozenset({"steward", "officer"}), "质量"),
+    Room("tickets", "工单", ("/tickets",), frozenset({"steward", "officer", "doctor"}), "质量"),
     Room(
         "findings",
         "问题明细",
@@ -49,6 +50,8 @@ ROOMS: tuple[Room, ...] = (
         "质量",
     ),
     Room("corrections", "数据更正", ("/corrections",), frozenset({"steward", "doctor"}), "质量"),
+    Room("quarantine", "隔离区", ("/quarantine",), frozenset({"steward"}), "数据"),
+    Room("codes", "编码", ("/codes",), frozenset({"steward"}), "数据"),
     Room(
         "ledger", "账目", ("/ledger", "/api/ledger"), frozenset({"steward", "executive", "officer"}), "数据"
     ),

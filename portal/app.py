@@ -22,6 +22,7 @@ from portal.routers import (
     account,
     audit,
     catalogue,
+    codes,
     corrections,
     due,
     exports,
@@ -35,8 +36,10 @@ from portal.routers import (
     quality,
     quality_check,
     quality_tickets,
+    quarantine,
     reports,
     research,
+    tickets,
     work,
 )
 
@@ -98,7 +101,9 @@ def create_app() -> FastAPI:
         quality,
         ledger,
         catalogue,
+        codes,
         corrections,
+        quarantine,
         ingest,
         fhir,
         quality_tickets,
@@ -112,6 +117,7 @@ def create_app() -> FastAPI:
         exports,
         reports,
         research,
+        tickets,
     ):
         app.include_router(room.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC_DIR), name="static")

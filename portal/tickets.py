@@ -6,6 +6,7 @@ what; here the two meet. Rows tell counts, places and ids, no value of any recor
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -116,15 +117,40 @@ def shown(item_id: str, *, org_code: str | None = None, limit: int = 50) -> dict
 
 
 def assign(
-    item_id: str, to: str, *, by: str, key: str | None = None, org_code: str | None = None
+    item_id: str,
+    to: str,
+    *,
+    by: str,
+    role: str = STEWARD,
+    key: str | None = None,
+    org_code: str | None = None,
+    version: int | None = None,
 ) -> dict[str, Any]:
-    """Give a ticket to the responsible doctor, who then answers for it (and cannot waive it)."""
+    """Give a ticket to the responsible doctor, who then answers for it (and cannot waive it).
+
+    ``version``, here and below: refuse (E913) if the ticket is no longer the one that the person saw.
+    """
     item = find(item_id, org_code)
     if item.state == "open":
-        worklist.act(item.item_id, "assign_doctor", actor=by, role=STEWARD, command_key=key)
-    role = DOCTOR if to == by else STEWARD
+        worklist.act(
+            item.item_id, "assign_doctor", actor=by, role=role, command_key=key, expected_version=version
+        )
+        version = None
+    role = DOCTOR if to == by else role
     after = f"{key}|to" if key else None
-    return plain(worklist.assign(item.item_id, to, actor=by, role=role, owner_id=to, command_key=after))
+    done = worklist.assign(
+        item.item_id, to, actor=by, role=role, owner_id=to, command_key=after, expected_version=version
+    )
+    return plain(done)
+
+
+def take(item_id: str, *, by: str, key: str | None = None, version: int | None = None) -> dict[str, Any]:
+    """Take a ticket upon oneself as the doctor who answers for it; its state stays."""
+    item = find(item_id)
+    done = worklist.assign(
+        item.item_id, by, actor=by, role=DOCTOR, owner_id=by, command_key=key, expected_version=version
+    )
+    return plain(done)
 
 
 def fix(
@@ -136,6 +162,7 @@ def fix(
     note: str = "",
     key: str | None = None,
     org_code: str | None = None,
+    version: int | None = None,
 ) -> dict[str, Any]:
     """Say that the records were mended at the source; the next date's check sees whether they were.
 
@@ -144,9 +171,11 @@ def fix(
     """
     item = find(item_id, org_code)
     data = {"reason_code": tickets.check_reason(reason_code, "fix")}
-    return plain(
-        worklist.act(item.item_id, "fix", actor=by, role=role, reason=note, data=data, command_key=key)
-    )
+    done = worklist.act(
+        item.item_id, "fix", actor=by, role=role, reason=note, data=data, command_key=key,
+        expected_version=version,
+    )  # fmt: skip
+    return plain(done)
 
 
 def ask_waiver(
@@ -160,6 +189,7 @@ def ask_waiver(
     key: str | None = None,
     org_code: str | None = None,
     at: datetime | None = None,
+    version: int | None = None,
 ) -> dict[str, Any]:
     """Ask that the findings may stand until a day; a second person decides.
 
@@ -171,8 +201,9 @@ def ask_waiver(
     last = tickets.expiry(now.astimezone(SHANGHAI).date(), expires_on)
     data = {"reason_code": tickets.check_reason(reason_code, "waive"), "expires_on": last.isoformat()}
     done = worklist.act(
-        item.item_id, "ask_waiver", actor=by, role=role, reason=reason, data=data, command_key=key, at=now
-    )
+        item.item_id, "ask_waiver", actor=by, role=role, reason=reason, data=data, command_key=key, at=now,
+        expected_version=version,
+    )  # fmt: skip
     return plain(done)
 
 
@@ -185,6 +216,7 @@ def decide(
     key: str | None = None,
     org_code: str | None = None,
     at: datetime | None = None,
+    version: int | None = None,
 ) -> dict[str, Any]:
     """Agree to a waiver, or refuse it: never by who asked, who answers for the ticket, or a doctor of its records.
 
@@ -193,12 +225,34 @@ def decide(
     """
     item = find(item_id, org_code)
     action = "waive" if agree else "refuse_waiver"
-    return plain(
-        worklist.act(item.item_id, action, actor=by, role=LEAD, reason=reason, command_key=key, at=at)
+    done = worklist.act(
+        item.item_id, action, actor=by, role=LEAD, reason=reason, command_key=key, at=at, expected_version=version
+    )  # fmt: skip
+    return plain(done)
+
+
+def reopen(
+    item_id: str,
+    *,
+    by: str,
+    reason: str,
+    role: str = STEWARD,
+    key: str | None = None,
+    version: int | None = None,
+) -> dict[str, Any]:
+    """Open a closed or waived ticket again: a waiver ends with it.
+
+    Raises:
+        MedlakeError: E907 no reason; what else the worklist refuses.
+    """
+    item = find(item_id)
+    done = worklist.act(
+        item.item_id, "reopen", actor=by, role=role, reason=reason, command_key=key, expected_version=version
     )
+    return plain(done)
 
 
-def stats(org_code: str | None = None) -> dict[str, Any]:
+def stats(org_code: str | Iterable[str] | None = None) -> dict[str, Any]:
     """Tickets by reason, institution, rule and state: open, overdue, times reopened, mean hours to repair."""
     labels = {r.code: r.zh for r in tickets.reasons().values()}
 

@@ -122,3 +122,13 @@ def pytest_xdist_make_scheduler(config: Any, log: Any) -> Any:
             return "demo" if file.endswith(_DEMO_FILES) else file
 
     return ByFile(config, log)
+
+
+@pytest.fixture(scope="session")
+def steward_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checked city for the steward's pages (``tests.steward_world``); whoever changes it copies it first."""
+    from tests import steward_world
+
+    with steward_world.at_home(tmp_path_factory.mktemp("steward") / "var") as home:
+        steward_world.make()
+    return home

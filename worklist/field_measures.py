@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,12 +31,13 @@ def by_field(
     step: str,
     done_by: str,
     now: datetime | None = None,
-    org_code: str | None = None,
+    org_code: str | Iterable[str] | None = None,
 ) -> list[dict[str, Any]]:
     """One row a value of ``field`` (``org_code``, ``state``, ``severity``, or a name in the payload; None: not given).
 
     Args:
         step: the clock that measures the work; ``done_by`` the action that ended it well.
+        org_code: one institution or several; None: all.
 
     Returns:
         rows of ``value``, ``items``, ``open``, ``overdue``, ``reopened`` (times), ``done`` (rounds ended by ``done_by``)
@@ -51,7 +53,8 @@ def by_field(
         value = cast(own[field] if field in own else _field(field, connection.dialect.name), String).label(
             "value"
         )
-        only = [_i.kind == name] + ([] if org_code is None else [_i.org_code == org_code])
+        of = [org_code] if isinstance(org_code, str) else org_code
+        only = [_i.kind == name] + ([] if of is None else [_i.org_code.in_(list(of))])
         counted = (
             select(
                 value,
