@@ -29,7 +29,7 @@ from lake.settings import settings
 _ID = """md5(concat_ws('|', batch_id, table_name, source_file, coalesce(source_sheet, ''),
     coalesce(CAST(source_line AS VARCHAR), ''), errors, md5(coalesce(raw, ''))))"""
 #: Numbers of the contract's own refusals: their payload is the record, field by field.
-_BY_CONTRACT = ("E210", "E211", "E212")
+BY_CONTRACT = ("E210", "E211", "E212")
 
 
 def _books() -> Path:
@@ -43,8 +43,10 @@ def _replayed() -> list[str]:
     return [str(p) for p in found if any(b.state == "committed" for b in ledger.attempts(p.stem))]
 
 
-def _waiting(con: duckdb.DuckDBPyConnection, feed: str) -> bool:
-    """Make the view ``waiting``: quarantined records of a feed's tables that did not run again yet."""
+def waiting_view(con: duckdb.DuckDBPyConnection, feed: str) -> bool:
+    """Make the view ``waiting``: quarantined records of a feed's tables that did not run again yet (the columns of
+    ``quarantine.SCHEMA`` and ``record_id``). False: there are none, and no view. Values are as received: who shows
+    them masks them by the policy."""
     shown = ledger.visible(f"quarantine/{feed}/" if feed else "quarantine/")
     if not shown:
         return False
@@ -74,10 +76,10 @@ def quarantine_list(feed: str = "", org_code: str = "", code: str = "") -> list[
         reason_en, remedy_zh, replayable.
     """
     with duck.connect() as con:
-        if not _waiting(con, feed):
+        if not waiting_view(con, feed):
             return []
         where, values = _where(org_code, code, "")
-        codes = ", ".join(f"'{c}'" for c in _BY_CONTRACT)
+        codes = ", ".join(f"'{c}'" for c in BY_CONTRACT)
         return (
             con.execute(
                 f"""SELECT feed, table_name, org_code, error_code, coalesce(field, '') AS field, count(*) AS records,
@@ -101,7 +103,7 @@ def quarantine_show(
         record_id, place, error_code, errors, field, reason_zh, remedy_zh, raw (as received), batch_id, data_date.
     """
     with duck.connect() as con:
-        if not _waiting(con, feed):
+        if not waiting_view(con, feed):
             return []
         where, values = _where(org_code, code, "")
         rows: list[dict[str, Any]] = (
@@ -140,9 +142,9 @@ def replay(feed: str, *, actor: str, table: str = "", org_code: str = "", code: 
     batches: list[str] = []
     with run.feed_lock(feed), duck.connect() as con:
         run.recover_held(feed)
-        if not _waiting(con, feed):
+        if not waiting_view(con, feed):
             return {"feed": feed, **total, "left": 0, "batches": []}
-        codes = ", ".join(f"'{c}'" for c in _BY_CONTRACT)
+        codes = ", ".join(f"'{c}'" for c in BY_CONTRACT)
         con.execute(f"CREATE TEMP TABLE chosen AS SELECT * FROM waiting WHERE {where}", values)
         groups = con.execute(
             f"""SELECT data_date, table_name FROM chosen WHERE error_code IN ({codes}) OR table_name = '{FILE_TABLE}'

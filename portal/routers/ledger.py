@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import date
 from itertools import groupby
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 from lake import contracts, ledger
 from lake.errors import MedlakeError
+from portal import ledger as book
 from portal import pages, serving
+from portal.routers.exports import institutions
 
 router = APIRouter()
 
-_COUNTS = ("received", "loaded", "duplicate", "quarantined")
+Short = Annotated[str, Query(max_length=64)]
 
 
 def _rows() -> list[dict[str, Any]]:
@@ -36,17 +39,52 @@ def ledger_json() -> dict[str, Any]:
     return {"totals": ledger.totals(), "rows": _rows()}
 
 
+def _date(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:  # a filter that says nothing
+        return None
+
+
 @router.get("/ledger", response_class=HTMLResponse, include_in_schema=False)
-def ledger_page(request: Request) -> HTMLResponse:
-    days = [
-        {
-            "day": key,
-            "rows": (kept := list(found)),
-            "totals": {n: sum(r[n] for r in kept if r["state"] == "committed") for n in _COUNTS},
-        }
-        for key, found in groupby(_rows(), key=lambda r: r["data_date"])
-    ]
-    return pages.page(request, "ledger.html", days=days, totals=ledger.totals())
+def ledger_page(
+    request: Request, feed: Short = "", org: Short = "", state: Short = "", first: Short = "", last: Short = "",
+    quarantined: str = "", page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+) -> HTMLResponse:  # fmt: skip
+    chosen = book.Chosen(
+        feed,
+        org.strip(),
+        state if state in book.STATES else "",
+        _date(first),
+        _date(last),
+        quarantined == "1",
+    )
+    asked = {"feed": feed, "org": chosen.org, "state": chosen.state, "first": first, "last": last}
+    return pages.page(
+        request, "ledger.html", found=book.days(request.state.person, chosen, page), states=book.STATES,
+        asked=asked | ({"quarantined": "1"} if chosen.is_quarantined else {}), late=book.lateness(),
+        feeds={n: c.label_zh for n, c in sorted(contracts.contracts().items())},
+        orgs=institutions(request.state.person), is_filtered=chosen != book.Chosen(),
+    )  # fmt: skip
+
+
+@router.get("/ledger/batches", response_class=HTMLResponse, include_in_schema=False)
+def batches_page(
+    request: Request, feed: Short = "", org: Short = "", state: Short = "", day: Short = ""
+) -> HTMLResponse:
+    chosen = book.Chosen(feed, org.strip(), state if state in book.STATES else "", _date(day), _date(day))
+    return pages.page(
+        request, "ledger_batches.html", batches=book.batches(request.state.person, chosen), states=book.STATES, day=day,
+        label=next((c.label_zh for n, c in contracts.contracts().items() if n == feed), "全部数据源"),
+    )  # fmt: skip
+
+
+@router.get("/ledger/batches/{batch_id}", response_class=HTMLResponse, include_in_schema=False)
+def batch_page(request: Request, batch_id: str) -> Response:
+    found = book.one(request.state.person, batch_id)
+    if found is None:
+        return pages.problem(request, 404)
+    return pages.page(request, "ledger_batch.html", batch=found, states=book.STATES)
 
 
 def _sources() -> list[dict[str, Any]]:

@@ -11,86 +11,55 @@ from typing import Any
 
 import pytest
 from openpyxl import load_workbook
-from starlette.testclient import TestClient
 
 from lake import audit
 from tests import corrections_world as world
-
-POST = dict[str, str]
+from tests.portal_asked import Asked, figures, home_of, portal, word
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    from lake.settings import settings
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MEDLAKE_HOME", str(tmp_path_factory.mktemp("corrections") / "var"))
-        settings.cache_clear()
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+    with home_of(tmp_path_factory.mktemp("corrections")):
         world.first_day()
-        from portal import create_app
-
-        with TestClient(create_app(), base_url="http://127.0.0.1") as made:
-            yield made
-    settings.cache_clear()
+        with portal() as asked:
+            yield asked
 
 
-def word(user: str) -> str:
-    import json
-
-    from portal import accounts
-
-    return str(json.loads(accounts.ensure().read_text("utf-8"))[user])
-
-
-def get(client: TestClient, user: str, path: str) -> Any:
-    return client.get(path, auth=(user, word(user)))
-
-
-def post(client: TestClient, user: str, path: str, data: POST | None = None, **more: Any) -> Any:
-    from portal import csrf
-
-    given = {"csrf": csrf.make(f"basic:{user}")} | (data or {})
-    return client.post(path, data=given, auth=(user, word(user)), **more)
-
-
-def book_of(client: TestClient, user: str = "doctor", org: str = "C201") -> bytes:
-    post(client, user, "/corrections/book", {"org": org})
-    answer = get(client, user, f"/corrections/book/{org}")
+def book_of(client: Asked, user: str = "doctor", org: str = "C201") -> bytes:
+    client.post(user, "/corrections/book", {"org": org})
+    answer = client.get(user, f"/corrections/book/{org}")
     assert answer.status_code == 200
     return bytes(answer.content)
 
 
-def hand_in(client: TestClient, content: bytes, user: str = "doctor") -> Any:
+def hand_in(client: Asked, content: bytes, user: str = "doctor") -> Any:
     files = {"book": ("更正.xlsx", content, "application/octet-stream")}
-    answer = post(client, user, "/corrections/hand-in", files=files)
+    answer = client.post(user, "/corrections/hand-in", files=files)
     return answer
 
 
-def figures(page: str) -> dict[str, str]:
-    found = re.findall(r"<dt>([^<]+)</dt><dd[^>]*>\s*([^<]*?)\s*<", page)
-    return {k: v.strip() for k, v in found}
-
-
-def test_who_sees_what(client: TestClient) -> None:
-    whole, own = (get(client, user, "/corrections").text for user in ("steward", "doctor"))
+def test_who_sees_what(client: Asked) -> None:
+    whole, own = (client.get(user, "/corrections").text for user in ("steward", "doctor"))
     assert "C201" in whole and "C202" in whole
     assert "C201" in own and "C202" not in own
-    assert get(client, "researcher", "/corrections").status_code == 403
-    assert get(client, "officer", "/corrections").status_code == 403
+    assert client.get("researcher", "/corrections").status_code == 403
+    assert client.get("officer", "/corrections").status_code == 403
     for path in (
         "/corrections/book/C202",
         "/corrections/hand-ins/" + "0" * 64,
         "/corrections/one/" + "0" * 32,
     ):
-        assert get(client, "doctor", path).status_code == 404
-    assert post(client, "doctor", "/corrections/book", {"org": "C202"}).status_code == 404
+        assert client.get("doctor", path).status_code == 404
+    assert client.post("doctor", "/corrections/book", {"org": "C202"}).status_code == 404
     assert (
-        client.post("/corrections/book", data={"org": "C201"}, auth=("doctor", word("doctor"))).status_code
+        client.client.post(
+            "/corrections/book", data={"org": "C201"}, auth=("doctor", word("doctor"))
+        ).status_code
         == 419
     )
 
 
-def test_the_workbook_holds_what_the_policy_shows_and_no_more(client: TestClient) -> None:
+def test_the_workbook_holds_what_the_policy_shows_and_no_more(client: Asked) -> None:
     from quality import corrections
 
     before = audit.verify()
@@ -111,7 +80,7 @@ def test_the_workbook_holds_what_the_policy_shows_and_no_more(client: TestClient
     )
 
 
-def test_mended_handed_in_told_and_settled_by_the_source(client: TestClient) -> None:
+def test_mended_handed_in_told_and_settled_by_the_source(client: Asked) -> None:
     mended = world.mended(book_of(client), world.swap)
     answer = hand_in(client, mended)
     page = html.unescape(answer.text)
@@ -121,26 +90,26 @@ def test_mended_handed_in_told_and_settled_by_the_source(client: TestClient) -> 
     assert world.pressures()[0] == ("V1", 128.0, 80.0)
     again = html.unescape(hand_in(client, mended).text)  # the same file: the same answer, nothing twice
     assert figures(again)["已接受"] == "2"
-    assert str(answer.url) not in get(client, "laboratory", str(answer.url.path)).text
+    assert str(answer.url) not in client.get("laboratory", str(answer.url.path)).text
     world.check(world.NEXT)
-    assert "已更正待源系统" in get(client, "doctor", "/findings?state=corrected").text
-    listed = get(client, "doctor", "/corrections/waiting").text
+    assert "已更正待源系统" in client.get("doctor", "/findings?state=corrected").text
+    listed = client.get("doctor", "/corrections/waiting").text
     number = re.search(r"/corrections/one/([0-9a-f]{32})", listed)
-    assert number and "80" in get(client, "doctor", f"/corrections/one/{number[1]}").text
-    wrote = html.unescape(post(client, "doctor", "/corrections/files").text)
+    assert number and "80" in client.get("doctor", f"/corrections/one/{number[1]}").text
+    wrote = html.unescape(client.post("doctor", "/corrections/files").text)
     file = re.search(r'href="(/corrections/files/[^"]+)"', wrote)
     assert file and "新写文件 1 个" in wrote
-    rows = get(client, "doctor", file[1]).content.decode("utf-8-sig")
+    rows = client.get("doctor", file[1]).content.decode("utf-8-sig")
     assert "V1,A1,2026-11-01,1,128,80" in rows
     world.deliver(world.THIRD, world.visit(1, 128, 80, at=world.THIRD))
     world.check(world.THIRD)
-    assert "没有“待源系统更正”的更正" in get(client, "doctor", "/corrections/waiting").text
-    closed = get(client, "doctor", "/corrections/waiting?state=confirmed").text
+    assert "没有“待源系统更正”的更正" in client.get("doctor", "/corrections/waiting").text
+    closed = client.get("doctor", "/corrections/waiting?state=confirmed").text
     assert closed.count("查看内容") == 2
-    assert "已关闭" in get(client, "doctor", "/findings?state=closed").text
+    assert "已关闭" in client.get("doctor", "/findings?state=closed").text
 
 
-def test_another_institutions_workbook_is_refused_and_the_stewards_taken(client: TestClient) -> None:
+def test_another_institutions_workbook_is_refused_and_the_stewards_taken(client: Asked) -> None:
     def mend(sheet: Any, at: dict[str, int]) -> None:
         sheet.cell(3, at["sbp_mmhg"]).value = "高"
         sheet.cell(3, at["dbp_mmhg"]).value = 82
@@ -153,7 +122,7 @@ def test_another_institutions_workbook_is_refused_and_the_stewards_taken(client:
     assert "E435" in told and "新值不是" in told
 
 
-def test_a_record_that_its_source_changed_meanwhile_is_a_conflict(client: TestClient) -> None:
+def test_a_record_that_its_source_changed_meanwhile_is_a_conflict(client: Asked) -> None:
     book = world.mended(
         book_of(client, "steward", "C202"), lambda s, at: setattr(s.cell(3, at["sbp_mmhg"]), "value", 133)
     )
@@ -162,7 +131,7 @@ def test_a_record_that_its_source_changed_meanwhile_is_a_conflict(client: TestCl
     assert "冲突" in told and "E434" in told and figures(told)["已接受"] == "0"
 
 
-def test_what_is_no_workbook_of_the_platform_is_refused(client: TestClient) -> None:
+def test_what_is_no_workbook_of_the_platform_is_refused(client: Asked) -> None:
     plain = io.BytesIO()
     from openpyxl import Workbook
 
@@ -192,7 +161,7 @@ def test_what_is_no_workbook_of_the_platform_is_refused(client: TestClient) -> N
     assert world.pressures() == before
 
 
-def test_a_file_with_what_the_person_may_not_see_stays(client: TestClient) -> None:
+def test_a_file_with_what_the_person_may_not_see_stays(client: Asked) -> None:
     from lake.settings import settings
 
     path = (
@@ -201,7 +170,7 @@ def test_a_file_with_what_the_person_may_not_see_stays(client: TestClient) -> No
     )
     path.write_text("x", "utf-8")
     name = "/corrections/files/2026-11-20/public_health/C201/smi_visit_20261120_0123abcd.csv"
-    refused = get(client, "doctor", name)
+    refused = client.get("doctor", name)
     assert refused.status_code == 403 and "E675" in refused.text
-    assert get(client, "doctor", "/corrections/files/..%2F..%2Fsecrets%2Fportal.json").status_code == 404
+    assert client.get("doctor", "/corrections/files/..%2F..%2Fsecrets%2Fportal.json").status_code == 404
     path.unlink()
