@@ -126,7 +126,11 @@ def tickets(person: Person, now: datetime) -> dict[str, Any] | None:
         "late": _late(person, now, kind=TICKET),
         "states": [(states[s].zh, counts[s]) for s in states if s in counts],
         "soonest": [
-            (i.item_id, str(i.payload.get("title_zh") or i.payload.get("rule_id") or ""), i.due_at)
+            (
+                i.item_id if my_work.sees(i, person) else "",
+                str(i.payload.get("title_zh") or i.payload.get("rule_id") or ""),
+                i.due_at,
+            )
             for i in worklist.items(kind=TICKET, org_codes=seen, limit=3)
         ],
     }

@@ -98,7 +98,7 @@ def _allowed(rule: Kind, state: str, mine: tuple[str, ...]) -> list[tuple[Transi
     return found
 
 
-def _sees(item: Item, person: Person, took_part: bool = False) -> bool:
+def sees(item: Item, person: Person, took_part: bool = False) -> bool:
     """Whether the person's work has to do with an item of an institution in reach, or they did a step of it: who closes
     an item sees that it is closed."""
     within = access.scope(caller(person))
@@ -139,7 +139,7 @@ def find(person: Person, item_id: str) -> Item:
         MedlakeError: E903, there is none; the same for one of another institution or another's work.
     """
     item, log = worklist.find(item_id)
-    if not _sees(item, person, any(e.actor == person.user for e in log)):
+    if not sees(item, person, any(e.actor == person.user for e in log)):
         raise MedlakeError("E903", item_id=item_id)
     return item
 
