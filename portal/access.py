@@ -43,6 +43,13 @@ ROOMS: tuple[Room, ...] = (
     Room("quality", "质控", ("/quality",), frozenset({"steward", "officer"}), "质量"),
     Room("tickets", "工单", ("/tickets",), frozenset({"steward", "officer", "doctor"}), "质量"),
     Room(
+        "scores",
+        "评分",
+        ("/scores", "/gates"),
+        frozenset({"steward", "officer", "executive", "doctor"}),
+        "质量",
+    ),
+    Room(
         "findings",
         "问题明细",
         ("/findings",),

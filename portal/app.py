@@ -39,6 +39,7 @@ from portal.routers import (
     quarantine,
     reports,
     research,
+    scores,
     tickets,
     work,
 )
@@ -118,6 +119,7 @@ def create_app() -> FastAPI:
         reports,
         research,
         tickets,
+        scores,
     ):
         app.include_router(room.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC_DIR), name="static")
