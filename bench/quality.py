@@ -1,8 +1,12 @@
 """``make bench-quality``: two hundred rules over a million visits, every violation told, merged into Delta with its state.
 
 Acts, each in a process of its own: the engine alone on a day whose day before was checked too (1.3 million findings have a
-history); the same with Great Expectations judging; Great Expectations alone on the same rules as queries. The floor is
-DuckDB reading the visits and writing one flag a rule, without keys, texts, states or files.
+history); the same with Great Expectations judging; the day after, of whose visits one in a hundred at random was delivered
+anew, by changes and in full; Great Expectations alone on the same rules as queries. The floor is DuckDB reading the visits
+and writing one flag a rule, without keys, texts, states or files.
+
+``seconds`` and ``seconds_incremental`` are of whole processes, imports and pages included; ``seconds_check`` and
+``seconds_check_incremental`` are of the check alone, as the day's chain calls it.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bench import empi_city, quality_lake
 from bench.harness import Measure, measured, report, say
@@ -24,7 +28,9 @@ RULES = 200
 DUCKDB_MEMORY = "1500MB"
 
 
-def _check(home: str, rules: int, number: int, is_judged: bool) -> dict[str, Any]:
+def _check(
+    home: str, rules: int, number: int, is_judged: bool, mode: Literal["full", "incremental"] = "full"
+) -> dict[str, Any]:
     """One day's check as the DAG's step runs it, imports included."""
     with measured() as ours:
         empi_city.use_home(home)
@@ -32,8 +38,20 @@ def _check(home: str, rules: int, number: int, is_judged: bool) -> dict[str, Any
         from quality import daily
 
         runs.open_run(quality_lake.day(number))
-        found = daily.check(quality_lake.day(number), quality_lake.book(rules), is_judged=is_judged)
-    return {"seconds": ours.seconds, "peak_rss_mb": ours.peak_rss_mb, **found}
+        found = daily.check(
+            quality_lake.day(number), quality_lake.book(rules), is_judged=is_judged, mode=mode
+        )
+    return {
+        **found,
+        "seconds_check": found["seconds"],
+        "seconds": ours.seconds,
+        "peak_rss_mb": ours.peak_rss_mb,
+    }
+
+
+def _change(home: str, rows: int) -> int:
+    empi_city.use_home(home)
+    return quality_lake.change(rows, 100)
 
 
 def _floor(home: str, rules: int) -> dict[str, Any]:
@@ -122,9 +140,16 @@ def main(rows: int = ROWS, rules: int = RULES) -> dict[str, Any]:
         say("4 Great Expectations alone …")
         theirs = _run(_great_expectations, home, rules)
         least = _run(_floor, home, rules)
+        changed = _run(_change, home, rows)
+        say(f"5 {changed:,} visits changed: by changes …")
+        near = _run(_check, home, rules, 2, False, "incremental")
+        say("6 the same in full …")
+        whole = _run(_check, home, rules, 2, False)
     say(f"{time.monotonic() - began:.0f} s in all")
     if theirs["counted"] != ours["failed"]:
         raise SystemExit(f"GX counts {theirs['counted']}, the engine {ours['failed']}")
+    if any(near[n] != whole[n] for n in ("evaluated", "failed", "findings", "new", "closed")):
+        raise SystemExit("what changed, judged again, and everything judged again differ")
     return report(
         "quality",
         Measure(ours["seconds"], ours["peak_rss_mb"]),
@@ -140,7 +165,15 @@ def main(rows: int = ROWS, rules: int = RULES) -> dict[str, Any]:
         ratio=round(theirs["seconds"] / ours["seconds"], 2),
         rows_great_expectations_returned=theirs["returned"],
         rows_great_expectations_left_out=theirs["counted"] - theirs["returned"],
+        seconds_incremental=near["seconds"],
+        incremental_pct=round(100 * near["seconds"] / whole["seconds"], 1),
+        seconds_check=whole["seconds_check"],
+        seconds_check_incremental=near["seconds_check"],
+        check_incremental_pct=round(100 * near["seconds_check"] / whole["seconds_check"], 1),
+        rows_changed=changed,
+        peak_rss_mb_incremental=near["peak_rss_mb"],
         stages=ours["stages"],
+        stages_incremental=near["stages"],
     )
 
 

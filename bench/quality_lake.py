@@ -83,7 +83,7 @@ def book(rules: int) -> RuleBook:
     return RuleBook(tuple(made), {})
 
 
-def _visits(rows: int, where: str, shift: str) -> str:
+def _visits(rows: int, where: str, shift: str, batch: str = "B1") -> str:
     """SQL of visits: every column that a station delivers and rules or findings read. ``shift`` moves the values."""
 
     def drawn(salt: int) -> str:
@@ -99,7 +99,7 @@ def _visits(rows: int, where: str, shift: str) -> str:
             DATE '2026-11-20' AS data_date,
             'htn_visit_' || (i % {_INSTITUTIONS})::VARCHAR || '.csv' AS source_file, NULL::VARCHAR AS source_sheet,
             (i // {_INSTITUTIONS} + 2)::BIGINT AS source_line, md5((i * 2 + ({shift} <> 0)::INTEGER)::VARCHAR) AS raw_hash,
-            'B1' AS batch_id, TIMESTAMPTZ '2026-11-20 20:00:00+00' AS received_at, false AS is_deleted
+            '{batch}' AS batch_id, TIMESTAMPTZ '2026-11-20 20:00:00+00' AS received_at, false AS is_deleted
         FROM range({rows}) AS t(i) WHERE {where}"""
 
 
@@ -134,10 +134,11 @@ def make(home: str, rows: int) -> None:
 
 
 def change(rows: int, each: int) -> int:
-    """Deliver every ``each``-th visit anew with other values; returns how many."""
+    """Deliver ``rows // each`` visits anew with other values, spread at random; returns how many."""
     from lake import duck, tables
 
-    changed = duck.connect().sql(_visits(rows, f"i % {each} = 0", "3")).to_arrow_table()
+    chosen = f"hash(i) % {each} = 0"
+    changed = duck.connect().sql(_visits(rows, chosen, "3", "B2")).to_arrow_table()
     tables.merge(f"silver/{TABLE}", changed, key=("org_code", "visit_id"), newer="s.raw_hash <> t.raw_hash")
     empi_city.show(TABLE)
     return int(changed.num_rows)

@@ -6,7 +6,7 @@ The public face: ``check(data_date)``, ``rules()``, ``page.render(data_date)``, 
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from quality.rule import Rule
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["after_check", "check", "evaluate", "rules"]
 
 
-def check(data_date: date) -> dict[str, Any]:
+def check(data_date: date, mode: Literal["auto", "full", "incremental"] = "auto") -> dict[str, Any]:
     """Check a date's pinned tables, settle findings, scores and gates, render the page. See ``quality.daily``."""
     from quality.daily import check as run
 
-    return run(data_date)
+    return run(data_date, mode=mode)
 
 
 def after_check(data_date: date) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def _count(connection: duckdb.DuckDBPyConnection, book: RuleBook, table: str, fl
     """Count evaluated and failed records per rule and institution. Returns the rules that some record failed."""
     connection.execute(f"INSERT INTO rule_count {sql.counts_sql(book, table, flags)}")
     failed = connection.execute(
-        "SELECT DISTINCT rule_id FROM rule_count WHERE table_name = ? AND failed > 0", [table]
+        f"SELECT DISTINCT rule_id FROM rule_count WHERE table_name = {sql.text(table)} AND failed > 0"
     ).fetchall()
     return {rule_id for (rule_id,) in failed}
 
@@ -96,14 +96,26 @@ def _find(
         raise MedlakeError("E403", rule_id=table, table=table, detail=_plain(error)) from error
 
 
+def nothing(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the tables of an evaluation that judged no record."""
+    connection.execute(_FINDING_NOW)
+    connection.execute(_RULE_COUNT)
+
+
 def evaluate(
-    connection: duckdb.DuckDBPyConnection, book: RuleBook, as_of: date, *, flags: str = "flags"
+    connection: duckdb.DuckDBPyConnection,
+    book: RuleBook,
+    as_of: date,
+    *,
+    flags: str = "flags",
+    is_told: bool = True,
 ) -> Evaluated:
     """Judge every record that the book covers, as of a date.
 
     Args:
         connection: has views ``silver.<table>`` (those missing count as empty) and may attach more databases.
         flags: schema or attached database that receives one table of flags per judged table.
+        is_told: without it violations are counted, and none is told: ``finding_now`` stays empty.
 
     Raises:
         MedlakeError: E403, a rule's SQL does not run.
@@ -116,8 +128,7 @@ def evaluate(
             run_query(connection, book.queries[query], as_of)
         except duckdb.Error as error:
             raise MedlakeError("E403", rule_id=query, table=table, detail=_plain(error)) from error
-    connection.execute(_FINDING_NOW)
-    connection.execute(_RULE_COUNT)
+    nothing(connection)
     made = Evaluated(book, as_of, flags, prepared.rows)
     for table in prepared.rows:
         try:
@@ -125,7 +136,7 @@ def evaluate(
             failed = _count(connection, book, table, flags)
         except duckdb.Error as error:
             raise MedlakeError("E403", rule_id=table, table=table, detail=_plain(error)) from error
-        if failed:
+        if failed and is_told:
             _find(connection, made, prepared, table, failed)
     connection.execute("DROP TABLE IF EXISTS violation")
     return made

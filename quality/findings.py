@@ -1,7 +1,8 @@
 """Findings with a life: they open, are seen again, close by themselves and reopen on recurrence.
 
 State follows from two inputs alone: the findings as of the previous run, and what fires today. Running a date
-again gives the same table.
+again gives the same table. ``last_seen_on`` is NULL as long as a finding is found: what a day does not change, it does
+not write (``quality.incremental``).
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ def merge(
     previous: str | None,
     waived: str | None = None,
     waiting: str | None = None,
+    last_on: date | None = None,
 ) -> None:
     """Make the temporary table ``finding`` from ``finding_now`` and the previous findings.
 
@@ -94,6 +96,7 @@ def merge(
         waiting: SQL of the fields that an institution corrected and whose source has not delivered the value
             (``table_name``, ``org_code``, ``record_key``, ``field``): a finding that only such a correction mends is
             ``corrected``, and closes for good when the source's own extract carries the value.
+        last_on: the date of the run before: what was found then and is no longer was last seen on it.
     """
     connection.execute(f"CREATE OR REPLACE TEMP TABLE rule_register AS {rule_register(book, as_of)}")
     before = (
@@ -122,7 +125,7 @@ def merge(
             SELECT
                 {today},
                 coalesce(o.first_seen_on, {day(as_of)}) AS first_seen_on,
-                {day(as_of)} AS last_seen_on,
+                NULL AS last_seen_on,
                 NULL AS closed_on,
                 coalesce(o.reopened, 0) + CASE WHEN o.state = 'closed' THEN 1 ELSE 0 END AS reopened,
                 CASE
@@ -135,6 +138,7 @@ def merge(
             LEFT JOIN {waived or _NO_WAIVER} AS w ON w.rule_id = n.rule_id AND w.org_code = {org_sql("n")}
             UNION ALL BY NAME
             SELECT o.* REPLACE (
+                coalesce(o.last_seen_on, {day(last_on) if last_on else "NULL"}) AS last_seen_on,
                 CASE WHEN {corrected} THEN NULL ELSE coalesce(o.closed_on, {day(as_of)}) END AS closed_on,
                 CASE WHEN {corrected} THEN 'corrected' ELSE 'closed' END AS state
             )

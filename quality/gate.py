@@ -44,7 +44,9 @@ def _shares(
         + " UNION ALL ".join(f"SELECT count(*) AS n FROM {name(t)}" for t in judged)
         + ")"
     ).fetchone()
-    excluded = connection.execute("SELECT count(*) FROM exclusion WHERE product = ?", [product]).fetchone()
+    excluded = connection.execute(
+        f"SELECT count(*) FROM exclusion WHERE product = {text(product)}"
+    ).fetchone()
     pairs = ", ".join(f"({text(r)}, {text(t)})" for r, t in sorted(exclude))
     top = connection.execute(f"""
         SELECT f.rule_id, any_value(r.title_zh), count(*) AS records

@@ -79,7 +79,7 @@ def _suite(gx: Any, book: RuleBook, table: str) -> Any:
         gx.expectations.ExpectColumnValuesToBeInSet(
             column=rule.id,
             value_set=[0],
-            mostly=round(1 - rule.tolerance_pct / 100, 6),
+            mostly=_mostly(rule.tolerance_pct),
             meta={
                 "rule_id": rule.id,
                 "rule_version": rule.version,
@@ -136,6 +136,30 @@ def judge(
         source.get_engine().dispose()
     _log.info("judged", suite=len(tables), expectations=len(verdicts))
     return verdicts
+
+
+def verdicts_of(
+    book: RuleBook, counts: Mapping[tuple[str, str], tuple[int, int]], rows: Mapping[str, int]
+) -> list[Verdict]:
+    """The verdicts over all records where the judge looked at those that changed and confirmed their counts.
+
+    The arithmetic is Great Expectations' own: at most ``1 - mostly`` of the evaluated may fail.
+    """
+    made = []
+    for table in rows:
+        for rule in book.of_table(table):
+            evaluated, failed = counts.get((table, rule.id), (0, 0))
+            mostly = _mostly(rule.tolerance_pct)
+            success = evaluated == 0 or (evaluated - failed) / evaluated >= mostly
+            expectation, threshold = "expect_column_values_to_be_in_set", round(100 * (1 - mostly), 4)
+            made.append(
+                Verdict(rule.id, table, expectation, success, rows[table], evaluated, failed, threshold)
+            )
+    return made
+
+
+def _mostly(tolerance_pct: float) -> float:
+    return round(1 - tolerance_pct / 100, 6)
 
 
 def _verdict(result: Any, table: str, expected: Mapping[tuple[str, str], tuple[int, int]]) -> Verdict:

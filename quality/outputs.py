@@ -1,49 +1,65 @@
-"""Gates and verdicts as Arrow tables, in the shape of ``quality/gate`` and ``quality/validation``."""
+"""Gates and verdicts as SQL rows, in the shape of ``quality/gate`` and ``quality/validation``.
+
+As SQL and not as Arrow made of Python values: that would import pandas, a second for a few rows.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
-import pyarrow as pa
-
+from quality.compile import day, text
 from quality.gate import Gate
 from quality.integrity import Check
 from quality.judge import Verdict
 
-_GATE = pa.schema([
-    ("data_date", pa.date32()), ("product", pa.string()), ("gate", pa.string()), ("reason_zh", pa.string()),
-    ("reason_en", pa.string()), ("excluded", pa.int64()), ("eligible", pa.int64()), ("excluded_pct", pa.float64()),
-])  # fmt: skip
+_GATE = {
+    "data_date": "DATE", "product": "VARCHAR", "gate": "VARCHAR", "reason_zh": "VARCHAR", "reason_en": "VARCHAR",
+    "excluded": "BIGINT", "eligible": "BIGINT", "excluded_pct": "DOUBLE",
+}  # fmt: skip
 
 #: ``suite`` is the table, or ``integrity``; ``subject`` the table or feed judged; ``success`` NULL: not evaluated.
-_VALIDATION = pa.schema([
-    ("data_date", pa.date32()), ("suite", pa.string()), ("rule_id", pa.string()), ("subject", pa.string()),
-    ("expectation", pa.string()), ("success", pa.bool_()), ("rows", pa.int64()), ("evaluated", pa.int64()),
-    ("failed", pa.int64()), ("threshold_pct", pa.float64()), ("message_zh", pa.string()),
-])  # fmt: skip
+_VALIDATION = {
+    "data_date": "DATE", "suite": "VARCHAR", "rule_id": "VARCHAR", "subject": "VARCHAR", "expectation": "VARCHAR",
+    "success": "BOOLEAN", "rows": "BIGINT", "evaluated": "BIGINT", "failed": "BIGINT", "threshold_pct": "DOUBLE",
+    "message_zh": "VARCHAR",
+}  # fmt: skip
 
 
-def gate_table(made: list[Gate]) -> pa.Table:
-    return pa.Table.from_pylist([g.__dict__ for g in made], schema=_GATE)
+def _literal(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, date):
+        return day(value)
+    return text(value) if isinstance(value, str) else repr(value)
 
 
-def validation_table(verdicts: list[Verdict], checks: list[Check], data_date: date) -> pa.Table:
+def rows_sql(kinds: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> str:
+    """A SELECT of rows in Python, with the named columns and their DuckDB types."""
+    listed = ", ".join(f"({', '.join(_literal(v) for v in row)})" for row in rows)
+    columns = ", ".join(f"{c}::{kind} AS {c}" for c, kind in kinds.items())
+    if not listed:
+        return "SELECT " + ", ".join(f"NULL::{kind} AS {c}" for c, kind in kinds.items()) + " WHERE false"
+    return f"SELECT {columns} FROM (VALUES {listed}) AS v({', '.join(kinds)})"
+
+
+def gate_sql(made: list[Gate]) -> str:
+    return rows_sql(_GATE, ([getattr(g, c) for c in _GATE] for g in made))
+
+
+def validation_sql(verdicts: list[Verdict], checks: list[Check], data_date: date) -> str:
     """One row per expectation of the judge and per integrity check."""
-    rows: list[dict[str, Any]] = [
-        {
-            "suite": v.table_name, "rule_id": v.rule_id, "subject": v.table_name, "expectation": v.expectation,
-            "success": v.success, "rows": v.rows, "evaluated": v.evaluated, "failed": v.failed,
-            "threshold_pct": v.threshold_pct, "message_zh": "",
-        }
+    rows: list[Sequence[Any]] = [
+        (data_date, v.table_name, v.rule_id, v.table_name, v.expectation, v.success, v.rows, v.evaluated, v.failed,
+         v.threshold_pct, "")
         for v in verdicts
     ]  # fmt: skip
     rows += [
-        {
-            "suite": "integrity", "rule_id": c.id, "subject": c.subject, "expectation": "integrity",
-            "success": c.passed, "rows": c.evaluated, "evaluated": c.evaluated, "failed": c.failed,
-            "threshold_pct": 0.0, "message_zh": c.message_zh,
-        }
+        (data_date, "integrity", c.id, c.subject, "integrity", c.passed, c.evaluated, c.evaluated, c.failed, 0.0,
+         c.message_zh)
         for c in checks
     ]  # fmt: skip
-    return pa.Table.from_pylist([{"data_date": data_date, **r} for r in rows], schema=_VALIDATION)
+    return rows_sql(_VALIDATION, rows)

@@ -47,11 +47,12 @@ def _words(book: RuleBook) -> set[str]:
     return set(_WORD.findall(" ".join(texts)))
 
 
-def _held(connection: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
+def held_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
     """Columns of each silver view."""
     held: dict[str, set[str]] = {}
     for table, column in connection.execute(
-        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'silver'"
+        "SELECT table_name, column_name FROM information_schema.columns "
+        "WHERE table_schema = 'silver' AND table_catalog = current_database()"
     ).fetchall():
         held.setdefault(table, set()).add(column)
     return held
@@ -69,7 +70,7 @@ def _source(held: dict[str, set[str]], table: str, columns: dict[str, str]) -> s
     return f"silver.{name(table)}"
 
 
-def _crosswalk(connection: duckdb.DuckDBPyConnection, held: dict[str, set[str]]) -> None:
+def crosswalk(connection: duckdb.DuckDBPyConnection, held: dict[str, set[str]]) -> None:
     """``crosswalk``: the open index entry of each source record; ``resident``: one row per archive id."""
     entry = dict.fromkeys(
         ("empi_id", "source_system", "org_code", "identifier_type", "identifier_value"), "VARCHAR"
@@ -93,7 +94,7 @@ def _crosswalk(connection: duckdb.DuckDBPyConnection, held: dict[str, set[str]])
     """)
 
 
-def _resident_columns(columns: dict[str, str]) -> tuple[str, str]:
+def resident_columns(columns: dict[str, str]) -> tuple[str, str]:
     """Further columns and the join that brings them, by what the table knows about its person."""
     if "archive_id" in columns:
         further = [f"p.{c}" for c in ("birth_date", "sex_code") if c not in columns]
@@ -138,7 +139,7 @@ def _table(
     columns = contract.silver_columns
     read = [c for c in columns if c in words or c in _KEPT or c in contract.key]
     record_key = "concat_ws('|', " + ", ".join(f"s.{name(k)}" for k in contract.key) + ")"
-    further, join = _resident_columns(columns)
+    further, join = resident_columns(columns)
     doctor = "" if "doctor_id" in columns else ", CAST(NULL AS VARCHAR) AS doctor_id"
     kind, rid = ("TABLE", "row_number() OVER () AS rid,") if judged else ("VIEW", "")
     connection.execute(f"""
@@ -187,7 +188,7 @@ def _reference(connection: duckdb.DuckDBPyConnection, wanted: set[str]) -> None:
         )
 
 
-def _present(book: RuleBook, held: dict[str, set[str]]) -> frozenset[str]:
+def present_tables(book: RuleBook, held: dict[str, set[str]]) -> frozenset[str]:
     """Tables that the lake has; a derived one where it has something that it is made of."""
     found = {t for t in book.reads if t in held}
     for table, made in derived().items():
@@ -199,11 +200,11 @@ def _present(book: RuleBook, held: dict[str, set[str]]) -> frozenset[str]:
 def prepare(connection: duckdb.DuckDBPyConnection, book: RuleBook, as_of: date) -> Prepared:
     """Make macros and tables in a connection that has silver's views."""
     connection.execute(_MACROS.read_text("utf-8"))
-    held = _held(connection)
-    _crosswalk(connection, held)
+    held = held_columns(connection)
+    crosswalk(connection, held)
     words = _words(book)
     reads, judged = set(book.reads), set(book.tables)
-    present = _present(book, held)
+    present = present_tables(book, held)
     # a table that no rule can judge here (what they require is not connected) is not copied
     judged = {t for t in judged if any(book.evaluable(r, t, present) for r in book.of_table(t))}
     plain = sorted(t for t in reads if t not in REFERENCE and not shape(t).is_derived)

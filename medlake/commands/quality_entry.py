@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from medlake import show
 from medlake.commands.base import Day, Json, measured
+
+if TYPE_CHECKING:
+    from quality.incremental import Mode
 
 File = Annotated[
     Path | None,
@@ -34,6 +37,14 @@ Org = Annotated[
     str | None, typer.Option("--org", help="文件不含机构时的机构 / institution of rows that name none")
 ]
 WithLake = Annotated[bool, typer.Option("--with-lake", help="其他表取自数据湖 / other tables from the lake")]
+Full = Annotated[
+    bool | None,
+    typer.Option(
+        "--full/--incremental",
+        help="当日质控：全量，或只判定当日变化；不写则能增量就增量，每月一次全量 / the day's check: of all records, or of "
+        "what the day changed; absent: the latter where it can, all once a month",
+    ),
+]
 Out = Annotated[Path | None, typer.Option(help="写出每个问题单元格 .csv .xlsx .parquet / every failing cell")]
 
 
@@ -46,6 +57,7 @@ def check(
     org: Org = None,
     with_lake: WithLake = False,
     out: Out = None,
+    full: Full = None,
     json: Json = False,
 ) -> None:
     """当日质控（--date），或检查任意文件（FILE --table）/ the day's check (--date), or any file (FILE --table)."""
@@ -57,11 +69,12 @@ def check(
         def the_day() -> dict[str, Any]:
             import quality
 
-            return quality.check(at) | quality.after_check(at)
+            mode: Mode = "auto" if full is None else "full" if full else "incremental"
+            return quality.check(at, mode) | quality.after_check(at)
 
         measured(the_day, json, "质控 check", f"medlake build --date {at:%Y-%m-%d}")
         return
-    if table is None or day is not None:
+    if table is None or day is not None or full is not None:
         raise typer.BadParameter("FILE --table TABLE [--as-of DATE]")
 
     def the_file() -> dict[str, Any]:

@@ -64,7 +64,7 @@ def findings(table: str) -> set[tuple[str, str]]:
     scan = tables.scan_sql("quality/finding")
     return set(
         rows(
-            f"SELECT rule_id, record_key FROM {scan} WHERE table_name = '{table}' AND last_seen_on = DATE '{DAY}'"
+            f"SELECT rule_id, record_key FROM {scan} WHERE table_name = '{table}' AND last_seen_on IS NULL"
         )
     )
 
