@@ -146,14 +146,21 @@ def due(person: Person, _now: datetime) -> dict[str, Any] | None:
     return total | {"rows": rows[:LINES], "more": max(0, len(rows) - LINES), "day": day}
 
 
-def edge(person: Person, now: datetime) -> dict[str, Any] | None:
-    """Edge nodes of the institutions in reach: last contact, what waits there, troubles; the worst first."""
+@lru_cache(maxsize=2)
+def _nodes(_home: str, at: datetime) -> tuple[dict[str, Any], ...]:
+    """All nodes, looked at once a minute: it opens the centre's spool anew."""
     from ingestion.edge import centre_store, pki, watch
 
     if not (centre_store.folder() / "centre.db").is_file() or not pki.folder().is_dir():
-        return None
+        return ()
+    return tuple(watch.nodes(at))
+
+
+def edge(person: Person, now: datetime) -> dict[str, Any] | None:
+    """Edge nodes of the institutions in reach: last contact, what waits there, troubles; the worst first."""
     seen = _scope(person)
-    nodes = [n for n in watch.nodes(now) if seen is None or n["org_code"] in seen]
+    at = now.astimezone(UTC).replace(second=0, microsecond=0)
+    nodes = [n for n in _nodes(str(settings().home), at) if seen is None or n["org_code"] in seen]
     if not nodes:
         return None
     order = {"troubled": 0, "silent": 1, "new": 2, "ok": 3, "revoked": 4}
