@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import products
-import quality
 import worklist
 from ingestion.edge import centre_store, pki
 from ingestion.edge.centre_store import Heard
@@ -17,10 +16,28 @@ from products.cohort_definition import parse
 from products.cohorts import saved
 from products.exports import jobs
 from quality.due.daily import TABLE
-from tests import products_world, quality_world
+from quality.scorecards.read import CARD, RULE
+from tests import products_world
 from tests.edge_world import issue
 
-CHECKED = quality_world.DAY_3
+DAY, CHECKED = products_world.DAY_1, products_world.DAY_2
+
+
+def checked() -> None:
+    """Two checks as they leave the lake: scores of eight institutions in two domains, rising by a point, and rules."""
+    import pyarrow as pa
+
+    rules = [{"rule_id": f"{domain}-001", "version": 1, "table_name": "htn_visit", "title_zh": zh, "domain": domain,
+              "domain_zh": zh} for domain, zh in (("ARC", "健康档案"), ("HTN", "高血压"))]  # fmt: skip
+    rows = [
+        {"data_date": day, "org_code": f"C20{n}", "domain": domain, "score": 90.0 + n + later, "shrunk_score": 91.0 + n + later,
+         "group_score": 94.0, "score_low": 88.0 + n, "score_high": 93.0 + n, "eligible": 100, "findings": 10 - n, "rules": 5,
+         "is_small": False, "rank": 9 - n, "rank_best": max(1, 8 - n), "rank_worst": min(8, 10 - n), "ranked": 8}
+        for later, day in enumerate((DAY, CHECKED)) for n in range(1, 9) for domain in ("ALL", "ARC", "HTN")
+    ]  # fmt: skip
+    made = {CARD: rows, RULE: rules, "quality/finding": [{"finding_id": "f1", "state": "open"}]}
+    versions = {name: tables.overwrite(name, pa.Table.from_pylist(found)) for name, found in made.items()}
+    runs.record_output(runs.open_run(CHECKED), versions)
 
 
 def work(now: datetime) -> None:
@@ -74,9 +91,7 @@ def make(folder: Path, now: datetime | None = None) -> None:
     at = now or datetime.now(UTC)
     products_world.day(products_world.DAY_1)
     products.publish(products_world.DAY_1)
-    quality_world.city(200)
-    quality_world.deliver(CHECKED)
-    quality.check(CHECKED)
+    checked()
     falls_due()
     work(at)
     nodes(at, folder)
