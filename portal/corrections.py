@@ -118,7 +118,7 @@ def overview(person: Person, org: str = "") -> dict[str, Any] | None:
         | {
             "waiting": r.get("waiting", 0),
             "org_short_name": short.get(r["org_code"], r["org_code"]),
-            "days": (at.data_date - s).days if (s := r.get("waiting_since")) else None,
+            "days": max(0, (at.data_date - s).days) if (s := r.get("waiting_since")) else None,
             "book": book(person, r["org_code"], at.data_date),
         }
         for r in found.values()
@@ -150,9 +150,8 @@ def book(person: Person, org_code: str, on: date) -> dict[str, Any]:
     """State of a person's workbook of an institution: ``none``, ``making`` or ``ready`` with ``at`` (epoch seconds)
     and ``bytes``."""
     path = _path(person, org_code, on)
-    draft = path.with_name(f".{path.name}.part")
     try:
-        if time.time() - draft.stat().st_mtime < _STALE_SECONDS:
+        if time.time() - _draft(path).stat().st_mtime < _STALE_SECONDS:
             return {"state": "making"}
     except FileNotFoundError:
         pass
@@ -163,31 +162,45 @@ def book(person: Person, org_code: str, on: date) -> dict[str, Any]:
     return {"state": "ready", "at": found.st_mtime, "bytes": found.st_size}
 
 
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
+def ask(person: Person, org_code: str) -> None:
+    """Say that a workbook is under way, so that the next page already shows it; :func:`make` follows."""
+    at = counting.newest()
+    path = _path(person, org_code, at.data_date) if at else None
+    if path is None or path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _draft(path).touch(mode=0o600)
+
+
 def make(person: Person, org_code: str) -> None:
     """Write the workbook of an institution's open findings; somebody pressing twice makes one.
 
     Raises:
         MedlakeError: E681 the institution is not in reach; E683 the role corrects nothing; E430 no check.
     """
-    asked = caller(person)
+    asked, at = caller(person), counting.newest()
     if not is_in_reach(person, org_code):
         raise MedlakeError("E681", place=org_code, table="correction")
     access.check_purpose(asked, "silver/correction")
+    if at is None:
+        raise MedlakeError("E430", data_date="—", org_code=org_code)
 
     def visible(table: str, fields: list[str]) -> list[str]:
         return [f for f, act in access.columns(asked, table, fields).items() if act == "clear"]
 
-    _folder(person).mkdir(parents=True, exist_ok=True, mode=0o700)
-    at = counting.newest()
+    folder = _folder(person)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
-        with FileLock(_folder(person) / f"{org_code}.lock", timeout=0):
-            corrections.out(
-                org_code,
-                at.data_date if at else None,
-                folder=_folder(person),
-                visible=visible,
-                actor=person.user,
-            )
+        with FileLock(folder / f"{org_code}.lock", timeout=0):
+            try:
+                corrections.out(org_code, at.data_date, folder=folder, visible=visible, actor=person.user)
+            except BaseException:
+                _draft(_path(person, org_code, at.data_date)).unlink(missing_ok=True)
+                raise
     except Timeout:
         return
 
@@ -248,7 +261,10 @@ def overlays(person: Person, state: str, org: str, page: int) -> dict[str, Any]:
 
 
 def shown_sql(asked: Caller, table: str, field: str, expression: str) -> str:
-    """A value of a field as the policy lets a person see it, as SQL."""
+    """A value of a field as the policy lets a person see it, as SQL; whole numbers without a point."""
+    known = next((t for c in contracts.contracts().values() if (t := c.tables.get(table))), None)
+    if known and any(f.name == field and f.duck_type == "DOUBLE" for f in known.fields):
+        expression = f"regexp_replace({expression}, '\\.0$', '')"
     act = access.columns(asked, table, [field])[field]
     if act == "clear":
         return expression
@@ -292,62 +308,3 @@ def one(person: Person, correction_id: str) -> dict[str, Any]:
         "field_zh": fields.get(head[1], head[1]),
         "org_short_name": names().get(row["org_code"], ""),
     }
-
-
-# files for the sources
-
-
-def write_back(person: Person) -> dict[str, Any]:
-    """Write what waits in the layout of the sources, for the institutions in reach; see ``quality.corrections.write``.
-
-    Raises:
-        MedlakeError: E430, nothing was checked yet.
-    """
-    at = counting.newest()
-    if at is None:
-        raise MedlakeError("E430", data_date="—", org_code=person.org_code)
-    access.check_purpose(caller(person), "silver/correction")
-    return corrections.write(delivery_day(), org_codes=reach(person), actor=person.user)
-
-
-def files(person: Person) -> list[dict[str, Any]]:
-    """Files written for the sources, newest first: name (its path), org_code, feed, table_zh, bytes, is_open (whether
-    the person sees all fields of the table clear)."""
-    root, found = settings().folder("write_back"), []
-    for path in sorted(root.glob("*/*/*/*"), reverse=True)[:500]:
-        on, feed, org, name = path.relative_to(root).parts
-        if name.startswith(".") or not is_in_reach(person, org):
-            continue
-        table = name.rsplit("_", 2)[0]
-        found.append(
-            {"name": f"{on}/{feed}/{org}/{name}", "on": on, "feed": feed, "org_code": org, "file": name,
-             "org_short_name": names().get(org, org), "table_zh": labels(table)[0], "bytes": path.stat().st_size,
-             "is_open": _is_open(person, table)}
-        )  # fmt: skip
-    return found
-
-
-def _is_open(person: Person, table: str) -> bool:
-    try:
-        fields = [f.name for f in contracts.table_contract(table).fields]
-    except KeyError:
-        return False
-    return set(access.columns(caller(person), table, fields).values()) == {"clear"}
-
-
-def file_of(person: Person, name: str) -> Path | None:
-    """One of these files to download, told to the audit; None when it is not in reach.
-
-    Raises:
-        MedlakeError: E675, it holds fields that the policy does not show the person clear.
-    """
-    row = next((f for f in files(person) if f["name"] == name), None)
-    if row is None:
-        return None
-    if not row["is_open"]:
-        raise MedlakeError("E675", place=row["file"])
-    audit.record(
-        "correction.write_back", actor=person.user, purpose=PURPOSE, tables=["silver/correction"], fields=["*"], rows=0,
-        result="ok", actor_role=person.role, org_code=row["org_code"],
-    )  # fmt: skip
-    return settings().folder("write_back") / name

@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 
 from lake.errors import MedlakeError
 from lake.log import logger
-from portal import corrections, hand_ins, pages
+from portal import corrections, hand_ins, pages, write_backs
 from portal.accounts import Person
 from products.reports.workbook import MAX_BYTES
 
@@ -56,6 +56,7 @@ def make(request: Request, background: BackgroundTasks, org: Annotated[str, Form
     person = request.state.person
     if not corrections.is_in_reach(person, org):
         return pages.problem(request, 404)
+    corrections.ask(person, org)
     background.add_task(_make, person, org)
     return RedirectResponse("/corrections", 303, background=background)
 
@@ -124,7 +125,7 @@ def _files(
 ) -> Response:
     return pages.page(
         request, "corrections/files.html", status=_status(problem), problem=problem, wrote=wrote,
-        files=corrections.files(request.state.person),
+        files=write_backs.files(request.state.person),
     )  # fmt: skip
 
 
@@ -136,7 +137,7 @@ def files(request: Request) -> Response:
 @router.post("/corrections/files")
 def write(request: Request) -> Response:
     try:
-        return _files(request, wrote=corrections.write_back(request.state.person))
+        return _files(request, wrote=write_backs.write_back(request.state.person))
     except MedlakeError as error:
         return _files(request, error)
 
@@ -144,7 +145,7 @@ def write(request: Request) -> Response:
 @router.get("/corrections/files/{name:path}")
 def file(request: Request, name: str) -> Response:
     try:
-        path = corrections.file_of(request.state.person, name)
+        path = write_backs.file_of(request.state.person, name)
     except MedlakeError as error:
         return _files(request, error)
     if path is None:
