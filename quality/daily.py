@@ -87,7 +87,7 @@ def check(
         book: rules to use instead of the installation's (a dry run, tests).
         is_judged: Great Expectations judges; without it (a measurement of the engine alone) there are no verdicts.
         mode: ``full`` judges every record again; ``incremental`` only what the day can have changed, with the same
-            result; ``auto`` the latter where it can and the month is not new.
+            result; ``auto`` the latter where it can, the month is not new and it is worth it.
 
     Returns:
         Counts: rows, evaluated, findings by state, excluded, gates by product, mode and why, seconds.

@@ -10,6 +10,7 @@ from typing import Literal
 
 import duckdb
 
+from lake import tables
 from lake.errors import MedlakeError
 from lake.runs import Run
 from quality import corrections, findings
@@ -29,9 +30,14 @@ BECAUSE = {
     "first": "之前没有完成的质控 / no check before",
     "no_state": "上一次质控没有保存增量状态 / the check before kept no state",
     "engine": "质控引擎、代码表或参考值已更新 / engine, code lists or reference values are others",
+    "small": "数据量小，全量更快 / of so few records a full one is faster",
     "month": "每月一次全量 / one a month is full",
     "all": "没有可以沿用的规则结果 / there is no rule whose results could stand",
 }
+
+
+#: Below so many records of the judged tables ``auto`` judges all: planning what to leave out costs more than it spares.
+_SMALL = 100_000
 
 
 @dataclass
@@ -95,7 +101,12 @@ class Day:
         return store.write_whole(connection, "SELECT * FROM finding")
 
 
-def _because(before: Previous | None, data_date: date, mode: Mode) -> str:
+def _is_small(book: RuleBook, run: Run) -> bool:
+    judged = [f"silver/{t}" for t in book.tables]
+    return sum(tables.row_count(t, run.versions[t]) for t in judged if t in run.versions) < _SMALL
+
+
+def _because(before: Previous | None, book: RuleBook, run: Run, mode: Mode) -> str:
     """Why all must be judged; empty where changes are enough."""
     if mode == "full":
         return "asked"
@@ -105,9 +116,11 @@ def _because(before: Previous | None, data_date: date, mode: Mode) -> str:
         return "no_state"
     if before.engine != signature.engine():
         return "engine"
-    if mode == "auto" and (before.full_on.year, before.full_on.month) != (data_date.year, data_date.month):
+    if mode == "incremental":
+        return ""
+    if (before.full_on.year, before.full_on.month) != (run.data_date.year, run.data_date.month):
         return "month"
-    return ""
+    return "small" if _is_small(book, run) else ""
 
 
 @contextmanager
@@ -120,7 +133,7 @@ def evaluate_day(
         MedlakeError: E403 a rule does not run; E456 changes were asked for, and all must be judged.
     """
     before = store.previous(run.data_date)
-    because = _because(before, run.data_date, mode)
+    because = _because(before, book, run, mode)
     waived = waiver_sql(run.data_date)
     outcome = None
     if not because and before is not None:
