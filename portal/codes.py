@@ -120,7 +120,7 @@ def one(person: Person, system: str, source_code: str) -> dict[str, Any] | None:
     writers = [w for w in _writers(system, source_code) if seen is None or w["org_code"] in seen]
     if not writers:
         return None
-    near = [p for p in codes.propose(system, 10_000) if p["source_code"] == source_code]
+    near = [p for p in codes.propose(system, LIMIT) if p["source_code"] == source_code]
     return row | {
         "places": _places(row["tables"]),
         "writers": writers,
