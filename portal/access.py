@@ -49,6 +49,7 @@ ROOMS: tuple[Room, ...] = (
         frozenset({"steward", "officer", "executive", "doctor"}),
         "质量",
     ),
+    Room("rules", "规则", ("/rules",), frozenset({"steward", "officer", "doctor"}), "质量"),
     Room(
         "findings",
         "问题明细",

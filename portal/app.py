@@ -39,6 +39,7 @@ from portal.routers import (
     quarantine,
     reports,
     research,
+    rules,
     scores,
     tickets,
     work,
@@ -120,6 +121,7 @@ def create_app() -> FastAPI:
         research,
         tickets,
         scores,
+        rules,
     ):
         app.include_router(room.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC_DIR), name="static")

@@ -17,7 +17,7 @@ import yaml
 
 from lake import registry
 from lake.errors import MedlakeError
-from quality.authoring import overlay
+from quality.authoring import harmless, overlay
 from quality.rule import RuleBook, build, read, rulebook
 
 #: What a single setting may change; the rest of a rule is changed by a file.
@@ -143,7 +143,8 @@ def draft(
         file: YAML content (parsed) of a new rule, or of a rule as it shall be.
 
     Raises:
-        MedlakeError: E447 with the place; E401, E402 what the schema and the contracts refuse; E449 no such rule.
+        MedlakeError: E447 with the place; E401, E402 what the schema and the contracts refuse; E449 no such rule;
+            E665 SQL that does more than judge rows.
     """
     nodes = overlay.applied(read())
     before = rulebook()
@@ -176,6 +177,7 @@ def draft(
     if action == "new" and overlap:
         raise _bad(f"{place}:queries", f"{', '.join(sorted(overlap))} exists / 已存在")
     book = _built(overlay.lay(nodes, rule_id, made), nodes, place)
+    harmless.check(made, place)
     _examples(book, rule_id, place)
     return Draft(action, rule_id, base, made, before, book)
 
