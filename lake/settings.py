@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     )
     oidc_issuer: str = Field("", description="OIDC issuer; empty: none / 统一身份认证签发方")
     oidc_client_id: str = Field("", description="OIDC client id; its secret is secrets/oidc.key / 客户端编号")
+    oidc_mapping: Path | None = Field(
+        None, description="Claims -> role and institution, an allow-list (YAML) / 声明到角色与机构的白名单"
+    )
     portal_base_url: str = Field(
         "", description="Address of the portal as browsers see it, for OIDC / 门户对外地址"
     )
@@ -81,7 +84,7 @@ class Settings(BaseSettings):
     )
 
     connected_feeds: str = Field(
-        "his lis pacs iot public_health referral pharmacy insurance",
+        "his lis pacs iot public_health referral pharmacy insurance hr_finance attachments",
         description='Feeds with a daily task in Airflow; "all" for every contract / 每日接入的数据源',
     )
     openlineage_url: str = Field(

@@ -133,6 +133,11 @@ def activate(user: str, *, by: str) -> None:
     _change(user, "activate", by, {"state": "active"}, states=("waiting",))
 
 
+def move(user: str, role_code: str, org_code: str, *, by: str) -> None:
+    """Another role or institution; sessions of before end (E691: there is no such account)."""
+    _change(user, "move", by, {"role": role_code, "org_code": org_code}, states=("active",))
+
+
 def lock(user: str, *, by: str) -> None:
     """Close an account at once, with all its sessions (E691: there is none)."""
     _change(user, "lock", by, {"state": "locked"})

@@ -1,13 +1,14 @@
-"""Single sign-on by OpenID Connect: authorization code with PKCE, state and nonce; ID token checked by the issuer's keys.
+"""Single sign-on by OpenID Connect: authorization code with PKCE, state and nonce.
 
-The issuer says who somebody is, never what they may: role and institution are the local account's that is bound to
-``issuer|sub``. Without such an account nobody gets in. A role that needs a second factor is asked for ours unless the
-issuer says (``amr``) that it has asked for one.
+The issuer says who somebody is. What they may do is the local account's that is bound to ``issuer|sub``
+(:mod:`portal.oidc_accounts`). A role that needs a second factor is asked for ours unless the issuer says (``amr``) that it
+has asked for one. Tokens are checked in :mod:`portal.oidc_tokens`.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
 import json
 import secrets
@@ -23,7 +24,7 @@ from lake import crypto
 from lake.access_policy import role
 from lake.errors import MedlakeError
 from lake.settings import settings
-from portal import account_store, login, sessions, throttle
+from portal import login, oidc_accounts, oidc_tokens, sessions, throttle
 
 COOKIE = "medlake_oidc"
 
@@ -61,23 +62,28 @@ async def _described(client: Any) -> dict[str, Any]:
     return found
 
 
+async def _issuer() -> dict[str, Any]:
+    """:func:`_described` over a connection of its own (E697 not configured; E693 the issuer does not answer)."""
+    import httpx
+
+    if not is_configured():
+        raise MedlakeError("E697")
+    try:
+        async with httpx.AsyncClient(timeout=10) as client:
+            return await _described(client)
+    except (httpx.HTTPError, ValueError) as error:
+        raise MedlakeError("E693", detail=type(error).__name__) from error
+
+
 async def depart(request: Request, wanted: str) -> RedirectResponse:
     """To the issuer, with what must come back kept in a sealed cookie.
 
     Raises:
         MedlakeError: E697 not configured; E693 the issuer does not answer.
     """
-    import httpx
-    from authlib.oauth2.rfc7636 import create_s256_code_challenge
-
-    if not is_configured():
-        raise MedlakeError("E697")
+    told = await _issuer()
     state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-    try:
-        async with httpx.AsyncClient(timeout=10) as client:
-            told = await _described(client)
-    except (httpx.HTTPError, ValueError) as error:
-        raise MedlakeError("E693", detail=type(error).__name__) from error
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
     asked = {
         "response_type": "code",
         "client_id": settings().oidc_client_id,
@@ -85,7 +91,7 @@ async def depart(request: Request, wanted: str) -> RedirectResponse:
         "scope": "openid profile",
         "state": state,
         "nonce": nonce,
-        "code_challenge": create_s256_code_challenge(verifier),
+        "code_challenge": challenge,
         "code_challenge_method": "S256",
     }
     kept = json.dumps(
@@ -105,6 +111,18 @@ async def depart(request: Request, wanted: str) -> RedirectResponse:
     return answer
 
 
+async def leave(request: Request) -> RedirectResponse:
+    """To the issuer's own logout, which asks the person and comes back; an issuer without one: to the login page.
+
+    A link and not the answer to ``/logout``: the content-security policy lets no form end at another server.
+    """
+    told = await _issuer()
+    back = f"{_base(request)}/login"
+    end = str(told.get("end_session_endpoint", ""))
+    asked = urlencode({"client_id": settings().oidc_client_id, "post_logout_redirect_uri": back})
+    return RedirectResponse(f"{end}?{asked}" if end else "/login", 303)
+
+
 def _kept(request: Request) -> dict[str, Any]:
     """What the cookie kept; its state must be the one that came back."""
     from cryptography.exceptions import InvalidTag
@@ -121,13 +139,13 @@ def _kept(request: Request) -> dict[str, Any]:
 
 
 async def _claims(request: Request, kept: dict[str, Any]) -> dict[str, Any]:
-    """The ID token's claims, its signature, issuer, audience, times and nonce checked."""
+    """The checked claims of the ID token that the code is worth. Keys are fetched each time: a rotation needs nothing."""
     import httpx
-    from authlib.jose import JsonWebKey, JsonWebToken
-    from authlib.jose.errors import JoseError
 
     code = request.query_params.get("code", "")
-    if not code or "error" in request.query_params:
+    # RFC 9207: an answer that names its issuer must name ours
+    named = request.query_params.get("iss", settings().oidc_issuer).rstrip("/")
+    if not code or "error" in request.query_params or named != settings().oidc_issuer.rstrip("/"):
         raise MedlakeError("E693", detail="refused")
     try:
         async with httpx.AsyncClient(timeout=10) as client:
@@ -144,30 +162,17 @@ async def _claims(request: Request, kept: dict[str, Any]) -> dict[str, Any]:
             )
             answer.raise_for_status()
             token = str(answer.json()["id_token"])
-            keys = JsonWebKey.import_key_set(await _json(client, told["jwks_uri"]))
-        # asymmetric algorithms alone: "none", or our public secret as an HMAC key, are refused
-        claims = JsonWebToken(["RS256", "ES256", "PS256", "EdDSA"]).decode(
-            token,
-            keys,
-            claims_options={
-                "iss": {"essential": True, "value": told["issuer"]},
-                "aud": {"essential": True, "value": settings().oidc_client_id},
-                "exp": {"essential": True},
-                "sub": {"essential": True},
-            },
-        )
-        claims.validate(leeway=30)
-    except (httpx.HTTPError, JoseError, ValueError, KeyError, OSError) as error:
+            keys = await _json(client, told["jwks_uri"])
+    except (httpx.HTTPError, ValueError, KeyError, OSError) as error:
         raise MedlakeError("E693", detail=type(error).__name__) from error
-    if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), str(kept["nonce"]).encode()):
-        raise MedlakeError("E693", detail="nonce")
-    return dict(claims)
+    return oidc_tokens.checked(
+        token, keys, issuer=str(told["issuer"]), client=settings().oidc_client_id, nonce=str(kept["nonce"])
+    )
 
 
 def _session(claims: dict[str, Any], source_ip: str, before: str) -> str:
-    subject = f"{str(claims['iss']).rstrip('/')}|{claims['sub']}"
-    row = account_store.by_subject(subject)
-    if row is None or row.state != "active":
+    row = oidc_accounts.account_of(claims)
+    if row is None:
         login.noted("login", None, source_ip, "refused", way="oidc")
         raise MedlakeError("E693", detail="account")
     known = role(row.role)
@@ -187,7 +192,11 @@ async def arrive(request: Request, source_ip: str) -> tuple[str, str]:
     """
     if not is_configured():
         raise MedlakeError("E697")
-    kept = _kept(request)
-    claims = await _claims(request, kept)
+    try:
+        kept = _kept(request)
+        claims = await _claims(request, kept)
+    except MedlakeError:
+        await run_in_threadpool(login.noted, "login", None, source_ip, "refused", way="oidc")
+        raise
     before = request.cookies.get(sessions.COOKIE, "")
     return await run_in_threadpool(_session, claims, source_ip, before), str(kept["next"])

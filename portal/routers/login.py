@@ -106,6 +106,11 @@ async def from_issuer(request: Request) -> Response:
     return answer
 
 
+@router.get("/login/oidc/leave")
+async def leave_issuer(request: Request) -> Response:
+    return await oidc.leave(request)
+
+
 @router.post("/logout")
 def leave(request: Request) -> Response:
     sessions.end(request.cookies.get(sessions.COOKIE, ""))
