@@ -80,8 +80,8 @@ def test_levels_only_ever_close_upwards(role: str, purpose: str) -> None:
 def test_an_unknown_role_field_or_level_is_closed() -> None:
     assert access.columns(Caller("u", "nobody", ROOT), "ph_archive", ["name", "org_code"]) == {
         "name": "hide", "org_code": "hide"}  # fmt: skip
-    assert access.level("ph_archive", "no_such_field") == 4
-    assert access.level("gold.something", "no_such_field") == 4
+    assert access.level("ph_archive", "no_such_field") == 5
+    assert access.level("gold.something", "no_such_field") == 5
     assert access.level("gold.something", "no_such_field", {"no_such_field": 2}) == 2
     assert access.level("gold.something", "id_no", {"id_no": 1}) == 4
     assert POLICY.roles["doctor"].act(6, "care") == "hide"
