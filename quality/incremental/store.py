@@ -15,7 +15,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from deltalake import write_deltalake
+from deltalake import WriterProperties, write_deltalake
 
 from lake import amended, duck, runs, tables
 from lake.runs import Run
@@ -29,7 +29,9 @@ Pair = tuple[str, str]
 #: Amendments beyond this share of the findings are folded in: readers pay for each of them.
 _MOST_AMENDED = 0.2
 #: Rows that are in memory as Arrow at once while they are written.
-_BATCH = 100_000
+_BATCH = 50_000
+#: Row groups of this many rows: a writer holds one in memory, and readers share them out.
+_WRITER = WriterProperties(max_row_group_size=128 * 1024)
 _STATE_COLUMNS = dict.fromkeys(("kind", "rule_id", "table_name", "value"), "VARCHAR")
 
 
@@ -134,6 +136,7 @@ def _write(connection: duckdb.DuckDBPyConnection, sql: str, *, amends: bool) -> 
             rows.to_arrow_reader(_BATCH),
             mode="overwrite",
             partition_by=[part],
+            writer_properties=_WRITER,
             **options,
         )
 
