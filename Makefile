@@ -12,7 +12,7 @@ export MEDLAKE_DEMO_RESIDENTS := $(or $(DEMO_RESIDENTS),$(MEDLAKE_DEMO_RESIDENTS
 export MEDLAKE_DEMO_DAYS := $(or $(DEMO_DAYS),$(MEDLAKE_DEMO_DAYS),3)
 export MEDLAKE_DEMO_HISTORY_YEARS := $(or $(DEMO_HISTORY_YEARS),$(MEDLAKE_DEMO_HISTORY_YEARS),3)
 
-.PHONY: help setup setup-platform setup-dashboards demo demo-gate stop clean test test-unit test-deps check format bench-simulate bench-ingest bench-mllp bench-edge bench-empi bench-robustness bench-quality bench-portal benchmarks
+.PHONY: help setup setup-platform setup-dashboards demo demo-gate stop clean test test-unit test-deps check format bench-simulate bench-ingest bench-mllp bench-edge bench-empi bench-robustness bench-quality bench-quality-entry bench-portal benchmarks
 
 help: ## what can be done here
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F':.*?## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -77,6 +77,8 @@ bench-robustness: setup-platform ## linkage under other error rates, beside stoc
 	@$(PY) -m bench.robustness
 bench-quality: setup-platform ## 200 rules over a million visits, findings with their states, beside Great Expectations (BENCH_ROWS)
 	@$(PY) -m bench.quality
+bench-quality-entry: setup-platform ## the rules at the desk over HTTP, four clients, a store of a million residents (BENCH_RESIDENTS, BENCH_HOME)
+	@$(PY) -m bench.quality_entry
 bench-portal: setup-platform ## fifty people on the demo's portal, an export of 300,000 rows, a cohort over six million (after make demo)
 	@$(PY) -m bench.portal
 benchmarks: setup-platform ## run all of them and write docs/benchmarks.md

@@ -20,16 +20,27 @@ BENCHES = {
     "edge": "23 个前置节点断网 72 小时 23 edge nodes, 72 hours offline, catch-up to silver",
     "empi": "主索引：全量、增量、重跑、在线 linkage in full, by day, again, and online",
     "quality": "质控：200 条规则、百万随访 200 rules over a million visits, findings merged",
+    "quality-entry": "录入时质控，四个客户端 rules at the desk, four clients, a store of residents",
+    "portal": "门户：五十人、导出、队列 fifty people on the portal, an export, a cohort",
     "robustness": "主索引在差错率变化下 linkage as error rates move",
 }
+
+
+def _module(name: str) -> str:
+    """A measurement's module under ``bench``, by its name in the Makefile."""
+    return name.replace("-", "_")
 
 
 def _run(name: str) -> dict[str, Any]:
     say(f"bench-{name} …")
     done = subprocess.run(
-        [sys.executable, "-m", f"bench.{name}"], stdout=subprocess.PIPE, text=True, check=True
+        [sys.executable, "-m", f"bench.{_module(name)}"], stdout=subprocess.PIPE, text=True, check=True
     )
     return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def _floor(result: dict[str, Any]) -> str:
+    return f"{result.get('floor_is', '')} {result['floor_seconds']} s" if result["floor_seconds"] else "—"
 
 
 def _row(name: str, result: dict[str, Any]) -> str:
@@ -43,7 +54,7 @@ def _row(name: str, result: dict[str, Any]) -> str:
     )
     return (
         f"| `make bench-{name}` | {BENCHES[name]} | {facts} | {result['seconds']} | {result['peak_rss_mb']:,.0f} | "
-        f"{result.get('floor_is', '')} {result['floor_seconds']} s | {result['ratio_to_floor']} | "
+        f"{_floor(result)} | {result['ratio_to_floor'] or '—'} | "
         f"{result.get('measured_at', '')}, load {result.get('load_before', '?')} |"
     )
 
@@ -121,7 +132,7 @@ def _robustness(result: dict[str, Any]) -> list[str]:
 
 
 def _kept(name: str) -> dict[str, Any]:
-    return dict(json.loads((kept_dir() / f"{name}.json").read_text("utf-8")))
+    return dict(json.loads((kept_dir() / f"{_module(name)}.json").read_text("utf-8")))
 
 
 def main(*, kept: bool = False) -> None:

@@ -23,4 +23,11 @@ with DAG(
         day = data_date(partition_key)
         return check(day) | after_check(day)
 
-    check_quality()
+    @task(task_id="entry_store")
+    def refresh_entry_store(partition_key: str | None = None) -> dict[str, object]:
+        """What entry-time checks look up; nothing of the day waits for it."""
+        from quality import entry
+
+        return entry.refresh_residents(data_date(partition_key))
+
+    check_quality() >> refresh_entry_store()

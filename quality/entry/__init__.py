@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quality.entry.checking import Checker
 
-__all__ = ["build_residents", "check_file", "open_checker"]
+__all__ = ["build_residents", "check_file", "open_checker", "refresh_residents"]
 
 
 def open_checker() -> Checker:
@@ -24,10 +24,17 @@ def open_checker() -> Checker:
 
 
 def build_residents(data_date: date) -> dict[str, Any]:
-    """Make the store of residents' rows that entry-time checks look up. See ``quality.entry.residents``."""
-    from quality.entry.residents import build
+    """Make the store of residents' rows that entry-time checks look up. See ``quality.entry.store``."""
+    from quality.entry.store import build
 
     return build(data_date)
+
+
+def refresh_residents(data_date: date) -> dict[str, Any]:
+    """The same as a step after the day's check: an error is told and stops nothing."""
+    from quality.entry.store import build_after_check
+
+    return build_after_check(data_date)
 
 
 def check_file(

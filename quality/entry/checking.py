@@ -16,8 +16,8 @@ from typing import Any
 from lake.contracts import TableContract
 from lake.errors import MedlakeError
 from quality.entry import values
-from quality.entry.residents import Residents
-from quality.entry.scope import REASONS, Deferred, Scope, person_tables, scope
+from quality.entry.residents import Residents, Rows
+from quality.entry.scope import REASONS, Deferred, Scope, columns_read, person_tables, scope
 from quality.entry.statement import Judged, Statement, Violation
 from quality.rule import RuleBook, rulebook
 from quality.shapes import contract_tables
@@ -146,8 +146,26 @@ class _Own(threading.local):
     """What a thread keeps: its statements and its connection to the residents' store."""
 
     def __init__(self) -> None:
-        self.statements: OrderedDict[tuple[Any, ...], Statement] = OrderedDict()
         self.residents = Residents()
+        self.book: RuleBook | None = None
+        self.statements: OrderedDict[tuple[Any, ...], Statement] = OrderedDict()
+        self.reads: dict[str, dict[str, frozenset[str]]] = {}
+
+    def follow(self, book: RuleBook) -> RuleBook:
+        """The rules to judge by; what was planned for others is let go."""
+        if self.book is not book:
+            for statement in self.statements.values():
+                statement.close()
+            self.book, self.reads = book, {}
+            self.statements.clear()
+        return book
+
+    def looked_up(self, table: str) -> frozenset[str]:
+        """Tables that the store can answer for, where a record of ``table`` is judged."""
+        if self.book is not None and table not in self.reads:
+            others = {"ph_archive", *person_tables(self.book, table)}
+            self.reads[table] = {t: columns_read(self.book, table, t) for t in others}
+        return self.residents.has(self.reads.get(table, {}))
 
 
 class Checker:
@@ -159,9 +177,9 @@ class Checker:
 
     def statement(self, table: str, known: frozenset[str], as_of: date) -> Statement:
         """The planned rules of a table where rows of ``known`` tables are at hand."""
-        book = self._book or rulebook()
+        book = self._own.follow(self._book or rulebook())
         relevant = known & person_tables(book, table)
-        key = (table, relevant, as_of, id(book))
+        key = (table, relevant, as_of)
         kept = self._own.statements
         if key not in kept:
             kept[key] = Statement(scope(book, table, relevant), as_of)
@@ -172,12 +190,11 @@ class Checker:
 
     def warm(self, tables: Sequence[str], as_of: date) -> None:
         """Plan the rules of tables ahead of the first request of this thread."""
-        residents = self._own.residents
-        known = residents.tables if residents.open() else frozenset()
+        is_open = self._own.residents.open()
         for table in tables:
-            self.statement(table, frozenset(), as_of)
-            if known:
-                self.statement(table, known, as_of)
+            self.statement(table, frozenset(), as_of).plan_texts()
+            if is_open:
+                self.statement(table, self._own.looked_up(table), as_of).plan_texts()
 
     def check(self, table: str, node: Any, org_code: str, as_of: date) -> dict[str, Any]:
         """Judge the records of a request.
@@ -195,6 +212,7 @@ class Checker:
             MedlakeError: E440, E441; ``Refused`` E442.
         """
         asked = read(table, node, org_code)
+        self._own.follow(self._book or rulebook())
         residents = self._own.residents
         is_open = residents.open()
         persons = residents.persons(asked.records, org_code) if is_open else [None] * len(asked.records)
@@ -203,10 +221,10 @@ class Checker:
             groups.setdefault(person is not None, []).append(place)
         told: dict[int, dict[str, Any]] = {}
         for is_known, places in groups.items():
-            known = frozenset(asked.context) | (residents.tables if is_known else frozenset())
+            known = frozenset(asked.context) | (self._own.looked_up(table) if is_known else frozenset())
             statement = self.statement(table, known, as_of)
             records = [asked.records[p] for p in places]
-            others = self._others(asked, statement.scope, {p for i in places if (p := persons[i])}, records)
+            others = self._others(asked, statement, {p for i in places if (p := persons[i])}, records)
             judged = statement.judge(records, others)
             archives = {r["archive_id"] for r in asked.context.get("ph_archive", []) if "archive_id" in r}
             for line, place in enumerate(places, start=1):
@@ -224,22 +242,16 @@ class Checker:
         }
 
     def _others(
-        self, asked: Asked, made: Scope, persons: set[str], records: Sequence[Mapping[str, Any]]
-    ) -> dict[str, list[str]]:
+        self, asked: Asked, statement: Statement, persons: set[str], records: Sequence[Mapping[str, Any]]
+    ) -> Rows:
         """Rows that come along: what the request gives, and the residents' own from the store."""
-        import json
-
-        others: dict[str, list[str]] = {}
-        wanted = frozenset(made.book.reads)
-        if persons:
-            parts = ("org_code", *asked.table.key)
-            keys = ["|".join(str(r.get(k, "")) for k in parts) for r in records]
-            stored = self._own.residents.rows(persons, wanted, asked.table.name, keys)
-            others = {t: texts for t, texts in stored.items() if t not in asked.context}
-        for table, rows in asked.context.items():
-            if table in wanted:
-                others[table] = [json.dumps(rows)]
-        return others
+        given = {t: rows for t, rows in asked.context.items() if t in statement.scope.book.reads}
+        if not persons:
+            return given
+        parts = ("org_code", *asked.table.key)
+        keys = ["|".join(str(r.get(k, "")) for k in parts) for r in records]
+        reads = {t: read for t, read in statement.reads.items() if t not in asked.context}
+        return self._own.residents.rows(persons, reads, asked.table.name, keys) | given
 
     def _answer(
         self,

@@ -6,6 +6,7 @@ records is judged where those are known; one that compares residents, or looks a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,6 +14,12 @@ from functools import lru_cache
 from lake.errors import MedlakeError
 from quality.rule import PLACEHOLDER, REFERENCE, Query, Rule, RuleBook, Target
 from quality.shapes import contract_tables
+
+_WORD = re.compile(r"[a-z][a-z0-9_]*")
+#: Columns by which rows of one person are told apart and put together, whatever rules read.
+_ALWAYS = frozenset({"org_code", "archive_id", "patient_local_id", "requesting_org_code"})
+#: What the resident behind a record is made from (``quality.prepare``).
+_OF_ARCHIVE = frozenset({"birth_date", "sex_code", "source_updated_at"})
 
 #: Columns that a record has of its resident's archive.
 RESIDENT = frozenset({"birth_date", "sex_code", "empi_id", "person_key"})
@@ -91,6 +98,33 @@ def person_tables(book: RuleBook, table: str) -> frozenset[str]:
         if query and not needs_of(book.queries[query])[0]:
             found |= set(needs_of(book.queries[query])[1])
     return frozenset(found)
+
+
+def columns_read(book: RuleBook, table: str, other: str) -> frozenset[str]:
+    """Columns of another table (or of the same table's other rows) that judging a record of ``table`` reads.
+
+    Those that set queries over it name, or that rules name as a query's (it may hand on all of a row).
+    """
+    own = {r.target(table).query for r in book.of_table(table)} - {None}
+    queries = [book.queries[q] for q in own if q and other in book.queries[q].reads]
+    words = {w for q in queries for w in _WORD.findall(q.sql)}
+    named = [
+        text
+        for t in (r.target(table) for r in book.of_table(table))
+        if t.query in {q.name for q in queries}
+        for text in (
+            t.eligibility,
+            t.condition,
+            t.warn_when or "",
+            *t.observed.values(),
+            *t.expected.values(),
+        )
+    ]
+    for text in named:
+        words |= set(re.findall(r"\w\.([a-z][a-z0-9_]*)", text))
+    contract = contract_tables()[other]
+    always = _ALWAYS | set(contract.key) | (_OF_ARCHIVE if other == "ph_archive" else set())
+    return frozenset((words | always) & set(contract.silver_columns))
 
 
 def _silent(rule: Rule) -> Rule:

@@ -21,13 +21,13 @@ import duckdb
 
 from quality import compile as sql
 from quality.compile import name, text
-from quality.entry.scope import Scope
+from quality.entry.scope import Scope, columns_read
 from quality.prepare import prepare
 from quality.rule import REFERENCE, Rule
 from quality.shapes import shape
 
 _MAKES = re.compile(r"\s*CREATE OR REPLACE TEMP (?:TABLE|VIEW) (\"?\w+\"?) AS\s", re.ASCII)
-_IDENTITY = {
+IDENTITY = {
     **dict.fromkeys(
         ("empi_id", "source_system", "org_code", "identifier_type", "identifier_value"), "VARCHAR"
     ),
@@ -55,7 +55,7 @@ class Judged:
     violations: list[Violation]
 
 
-class _Written:
+class Written:
     """A connection that writes down what is made from silver, and makes it as tables that can be filled again."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -80,8 +80,10 @@ class Statement:
         self._con.execute("SET TimeZone = 'UTC'")
         self._con.execute("PRAGMA disable_optimizer")
         self._book, self._table = scope.book, scope.table
+        #: Table -> columns that are read of the resident's other rows.
+        self.reads = self._reads()
         self._silver = self._make_silver()
-        written = _Written(self._con)
+        written = Written(self._con)
         prepare(written, self._book, as_of)  # type: ignore[arg-type]
         #: statements in order, each with the table that it fills from rows of the same name alone ('' otherwise)
         self._fills: list[tuple[str, str]] = []
@@ -110,20 +112,29 @@ class Statement:
         self._con.execute(f"PREPARE {statement} AS {query}")
         return statement
 
+    def _reads(self) -> dict[str, frozenset[str]]:
+        looked_at = {t for q in self._book.queries_of(self._table) for t in self._book.queries[q].reads}
+        wanted = {t for t in self._book.reads if t not in REFERENCE and not shape(t).is_derived}
+        wanted -= {self._table} - looked_at
+        made = {t: columns_read(self._book, self._table, t) for t in sorted(wanted)}
+        return made | {"person_identifier": frozenset(IDENTITY)}
+
     def _make_silver(self) -> set[str]:
         self._con.execute("CREATE SCHEMA silver")
-        held: dict[str, Mapping[str, str]] = {"person_identifier": _IDENTITY}
+        held: dict[str, Mapping[str, str]] = {"person_identifier": IDENTITY}
         for table in self._book.reads:
             if table not in REFERENCE and not shape(table).is_derived:
                 held[table] = shape(table).columns
         for table, columns in held.items():
             made = ", ".join(f"{name(c)} {kind}" for c, kind in columns.items())
             self._con.execute(f"CREATE TABLE silver.{name(table)} ({made})")
-            kinds = text(json.dumps([dict(columns)]))
-            named = ", ".join(f"x.{name(c)}" for c in columns)
+            # of other tables nothing is read but what rules look at
+            put = {c: k for c, k in columns.items() if table == self._table or c in self.reads[table]}
+            kinds = text(json.dumps([put]))
+            named = ", ".join(f"x.{name(c)} AS {name(c)}" for c in put)
             self._plan(
                 f"put_{table}",
-                f"INSERT INTO silver.{name(table)} SELECT {named} "
+                f"INSERT INTO silver.{name(table)} BY NAME SELECT {named} "
                 f"FROM (SELECT unnest(from_json($1::VARCHAR, {kinds})) AS x)",
             )
         return set(held)
@@ -155,23 +166,28 @@ class Statement:
                 )
         return sorted(found, key=lambda v: (v.line, v.rule.id))
 
-    def judge(self, records: Sequence[Mapping[str, Any]], others: Mapping[str, Sequence[str]]) -> Judged:
+    def plan_texts(self) -> None:
+        """Plan what tells violations, ahead of the first of them."""
+        for rule in self.scope.judged:
+            self._details(rule)
+
+    def judge(
+        self, records: Sequence[Mapping[str, Any]], others: Mapping[str, Sequence[Mapping[str, Any]]]
+    ) -> Judged:
         """Judge records of the table.
 
         Args:
             records: JSON values by column (``quality.entry.values``), in the order of their lines.
-            others: rows of residents that come along, per table as JSON texts of lists.
+            others: rows of residents that come along, per table, in such values too.
         """
+        given = {t: list(rows) for t, rows in others.items() if rows and t in self._silver}
         lines = [{**r, "source_line": n} for n, r in enumerate(records, start=1)]
-        given = {self._table: [json.dumps(lines)]}
-        for table, texts in others.items():
-            given[table] = [*given.get(table, []), *texts]
+        given[self._table] = [*lines, *given.get(self._table, [])]
         with self._lock:
             self._con.execute("BEGIN")
             try:
-                for table, texts in given.items():
-                    for rows in texts if table in self._silver else ():
-                        self._con.execute(f"EXECUTE put_{table}({text(rows)})")
+                for table, rows in given.items():
+                    self._con.execute(f"EXECUTE put_{table}({text(json.dumps(rows))})")
                 for fill, of in self._fills:
                     if not of or of in given:
                         self._con.execute(f"EXECUTE {fill}")

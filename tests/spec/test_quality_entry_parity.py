@@ -63,7 +63,7 @@ def test_every_example_of_one_record_is_judged_as_by_the_engine() -> None:
     for (table, as_of), cases in asked.items():
         archives = [a for *_, along in cases for a in along]
         statement = Statement(scope(rulebook(), table, frozenset()), as_of)
-        judged = statement.judge([own for _, _, own, _ in cases], {"ph_archive": [json.dumps(archives)]})
+        judged = statement.judge([own for _, _, own, _ in cases], {"ph_archive": archives})
         statement.close()
         for line, (rule, example, *_) in enumerate(cases, start=1):
             rules.add(rule.id)
@@ -89,9 +89,7 @@ def test_examples_of_several_records_with_the_others_along() -> None:
             assert rule_id in {r.id for r in statement.scope.judged}
             at = example.get("at") or "|".join(str(rows[table][-1][k]) for k in shape(table).key)
             own = [r for r in rows[table] if "|".join(str(r[k]) for k in shape(table).key) == at][-1]
-            others = {
-                t: [json.dumps([_plain(r) for r in given if r is not own])] for t, given in rows.items()
-            }
+            others = {t: [_plain(r) for r in given if r is not own] for t, given in rows.items()}
             assert _holds(rule, example, statement.judge([_plain(own)], others), 1), (rule_id, example)
 
 
@@ -102,7 +100,7 @@ def test_texts_of_a_violation_are_the_batchs() -> None:
         batch = examples.run(rulebook(), rule, example)
         table = example.get("table", rule.table)
         rows = examples._rows(example, table)
-        others = {t: [json.dumps(given, default=str)] for t, given in rows.items() if t != table}
+        others = {t: [_plain(r) for r in given] for t, given in rows.items() if t != table}
         made = Statement(scope(rulebook(), table, frozenset()), examples.EXAMPLE_AS_OF)
         judged = made.judge([_plain(rows[table][0])], others)
         (told,) = (v for v in judged.violations if v.rule.id == rule_id)
