@@ -21,7 +21,8 @@ from portal.accounts import Person
 from quality import authoring
 from quality.authoring import overlay
 from quality.authoring.changes import Draft
-from quality.rule import Param, Rule, RuleBook, rulebook
+from quality.authoring.flow import Proposal
+from quality.rule import Param, Rule, RuleBook, read, rulebook
 
 FILE_KB = 256
 #: Sample records of each kind on the page.
@@ -185,6 +186,53 @@ def tried(person: Person, made: Draft, source_ip: str) -> dict[str, Any]:
             source_ip=source_ip,
         )
     return found | {"samples": samples}
+
+
+#: Entries of a rule in words; the rest is shown under its own name.
+_ENTRIES = {
+    "severity": "严重程度", "title_zh": "名称", "title_en": "英文名称", "message_zh": "提示文字", "remedy_zh": "怎么改",
+    "tolerance_pct": "容忍的不合规比例（%）", "condition": "不合规条件", "eligibility": "适用于", "warn_when": "仅警告",
+    "params": "参数", "org_params": "机构参数", "products": "数据产品", "examples": "示例", "fields": "字段",
+    "category": "类别", "owner": "负责", "table": "表", "query": "集合查询", "needs": "前置规则",
+}  # fmt: skip
+_OWN = ("version", "introduced_on")
+
+
+def _words(value: Any) -> str:
+    """An entry as a person reads it; thresholds as ``95（自 2009-10-10）``."""
+    if value is None:
+        return "—"
+    if isinstance(value, str | int | float):
+        return str(value)
+    if isinstance(value, list) and all(
+        isinstance(v, Mapping) and {"valid_from", "value"} == set(v) for v in value
+    ):
+        return "，".join(f"{v['value']:g}（自 {v['valid_from']}）" for v in value)
+    if isinstance(value, Mapping):
+        return "；".join(f"{k}：{_words(v)}" for k, v in value.items())
+    return "；".join(_words(v) for v in value)
+
+
+def differences(waiting: Proposal) -> list[tuple[str, str, str]]:
+    """What a proposal changes: (entry, as it is, as it would be)."""
+    nodes = overlay.applied(read()).values()
+    now: dict[str, Any] = next((r for node in nodes for r in node["rules"] if r["id"] == waiting.rule_id), {})
+    after = waiting.file["rules"][0] if waiting.file else {}
+    if not after:
+        return [("状态", "在用", "停用")]
+    names = [n for n in dict.fromkeys((*now, *after)) if n not in _OWN and now.get(n) != after.get(n)]
+    found = [(_ENTRIES.get(n, n), _words(now.get(n)), _words(after.get(n))) for n in names]
+    queries = (waiting.file or {}).get("queries", {})
+    return found + [(f"查询 {n}", "", str(q.get("sql", ""))) for n, q in queries.items()]
+
+
+def again(waiting: Proposal) -> Draft:
+    """The proposal on the rules as they are now.
+
+    Raises:
+        MedlakeError: E447, E449, E665: it does not hold together any more.
+    """
+    return authoring.draft(waiting.action, waiting.rule_id, on=local_today(), file=waiting.file)
 
 
 def propose(person: Person, made: Draft, note: str) -> str:

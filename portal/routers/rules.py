@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from lake.errors import MedlakeError
-from portal import pages, rule_editor, rule_list
+from portal import pages, rule_editor, rule_list, ticket_board
 from portal.throttle import source_ip
 from quality import authoring
 from quality.rule import rulebook
@@ -70,6 +70,13 @@ def _rule(request: Request, rule_id: str, refused: MedlakeError | None = None) -
     )
 
 
+def _tried(found: dict[str, Any] | None) -> dict[str, Any]:
+    """A dry run with what its tables are called by."""
+    tables = {row["table"] for rows in found["samples"].values() for row in rows} if found else set()
+    labels = {f: zh for table in sorted(tables) for f, zh in rule_list.labels(table).items()}
+    return {"tried": found, "labels": labels, "org_names": ticket_board.org_names()}
+
+
 def _form(
     request: Request,
     rule_id: str,
@@ -90,10 +97,9 @@ def _form(
         form=now | {"action": "change" if rule else "new", "yaml": ""} | form,
         params=rule_editor.own_params(rule) if rule else {},
         has_condition=rule is not None and rule_editor.has_condition(rule),
-        tried=tried,
         problem=_problem(refused),
         file_kb=rule_editor.FILE_KB,
-        labels=rule_list.labels(tried["samples_table"]) if tried and tried.get("samples_table") else {},
+        **_tried(tried),
         **_NAMES,
     )
 
@@ -103,6 +109,36 @@ def new(request: Request) -> Response:
     if not rule_editor.may_edit(request.state.person):
         return pages.problem(request, 403)
     return _form(request, "", {})
+
+
+@router.get("/rules/proposals/{proposal_id}", response_class=HTMLResponse)
+def proposal(request: Request, proposal_id: str) -> Response:
+    """What a proposal changes and what it would do now, for the second person."""
+    if not rule_editor.may_edit(request.state.person):
+        return pages.problem(request, 403)
+    refused, tried = None, None
+    try:
+        waiting = authoring.get(proposal_id)
+        if waiting.state == "open":
+            made = rule_editor.again(waiting)
+            tried = rule_editor.tried(request.state.person, made, source_ip(request))
+    except MedlakeError as error:
+        if error.code == "E449":
+            return pages.problem(request, 404)
+        if error.code not in _TOLD:
+            raise
+        refused = error
+    return pages.page(
+        request,
+        "rules/proposal.html",
+        status=_TOLD[refused.code] if refused else 200,
+        waiting=waiting,
+        differences=rule_editor.differences(waiting) if waiting.state == "open" else [],
+        problem=_problem(refused),
+        may_edit=True,
+        **_tried(tried),
+        **_NAMES,
+    )
 
 
 @router.get("/rules/{rule_id}", response_class=HTMLResponse)
@@ -145,9 +181,7 @@ async def _fields(request: Request) -> dict[str, str]:
 def _try(request: Request, rule_id: str, form: dict[str, str]) -> Response:
     made = rule_editor.draft(rule_id, form)
     found = rule_editor.tried(request.state.person, made, source_ip(request))
-    tables = {row["table"] for rows in found["samples"].values() for row in rows}
-    table = next(iter(sorted(tables)), "")
-    return _form(request, rule_id, form, tried=found | {"samples_table": table})
+    return _form(request, rule_id, form, tried=found)
 
 
 def _propose(request: Request, rule_id: str, form: dict[str, str]) -> Response:

@@ -75,6 +75,9 @@ def test_a_parameter_is_changed_tried_proposed_and_published_by_a_second(
     assert (status, location) == (303, f"/rules/HTN-009#{number}")
     page = first.get("/rules/HTN-009").text
     assert "须由另一位数据管家发布" in page and "/publish" not in page
+    seen = second.get(f"/rules/proposals/{number}").text
+    assert "95（自 2009-10-10）" in seen and f"80（自 {local_today()}）" in seen, "what is changed"
+    assert f"<b>{real['newly_failing']:,}</b>条新增不合规" in seen, "and what it would do"
     status, text, _ = post(first, f"/rules/proposals/{number}/publish", "/rules/HTN-009")
     assert status == 409 and "E448" in text and 'role="alert"' in text
     assert post(second, f"/rules/proposals/{number}/publish", "/rules/HTN-009", note="同意")[0] == 303
@@ -83,6 +86,7 @@ def test_a_parameter_is_changed_tried_proposed_and_published_by_a_second(
     assert after.version == before.version + 1 and after.observing(local_today())
     assert after.params["max_days_controlled"].at(local_today()) == 80
     assert after.params["max_days_controlled"].steps[0] == before.params["max_days_controlled"].steps[0]
+    assert "已发布" in second.get(f"/rules/proposals/{number}").text
     page = first.get("/rules/HTN-009").text
     assert "观察至" in page and "县里要求更严" in page and "guan2" in page
     assert "HTN-009" in first.get("/rules?state=observing&q=HTN-009").text
@@ -149,6 +153,7 @@ def test_a_new_rule_comes_as_a_file_and_is_published(first: TestClient, second: 
     assert post(first, "/rules/new", "/rules/new", action="new", do="propose", yaml=text)[0] == 303
     (waiting,) = [p for p in authoring.proposals("open") if p.rule_id == "ARC-901"]
     assert "ARC-901" in second.get("/rules").text
+    assert "本院身份证号检查" in second.get(f"/rules/proposals/{waiting.proposal_id}").text
     assert post(second, f"/rules/proposals/{waiting.proposal_id}/publish", "/rules")[0] == 303
     page = first.get("/rules/ARC-901").text
     assert "本院身份证号检查" in page and "合规" in page and "观察至" in page
@@ -190,6 +195,7 @@ def test_only_stewards_of_the_group_change_rules(role: str, org: str) -> None:
     assert page.status_code == 200 and "/rules/HTN-004/edit" not in page.text
     assert other.get("/rules/HTN-004/edit").status_code == 403
     assert other.get("/rules/new").status_code == 403
+    assert other.get("/rules/proposals/P0123456789").status_code == 403
     assert edited(other, "HTN-004", "propose", severity="info")[0] == 403
     assert post(other, "/rules/proposals/P0123456789/publish", "/rules")[0] == 403
 
@@ -197,6 +203,7 @@ def test_only_stewards_of_the_group_change_rules(role: str, org: str) -> None:
 def test_what_there_is_not_is_not_found(first: TestClient) -> None:
     assert first.get("/rules/NO-999").status_code == 404
     assert first.get("/rules/NO-999/edit").status_code == 404
+    assert first.get("/rules/proposals/P0123456789").status_code == 404
     assert post(first, "/rules/proposals/P0123456789/publish", "/rules")[0] == 404
     assert world.logged_in("r", "researcher").get("/rules").status_code == 403
     with pytest.raises(MedlakeError, match="E449"):
