@@ -24,6 +24,7 @@ from lake.errors import MedlakeError
 from lake.settings import settings
 from lake.truth import truth_dir
 from simulator.clinical.hospital_services import FEED_OF as HOSPITAL_FEED_OF
+from simulator.clinical.office import FEED_OF as OFFICE_FEED_OF
 from simulator.clinical.window import SPARE_DAYS, Window
 from simulator.clinical.world import FEED_OF, Register, make_world
 from simulator.faults import bad_day as bad
@@ -44,7 +45,18 @@ from simulator.writers import (
 )
 
 PARAMETERS = "simulation.json"
-FEEDS = ("his", "lis", "pacs", "iot", "public_health", "referral", "pharmacy", "insurance")
+FEEDS = (
+    "his",
+    "lis",
+    "pacs",
+    "iot",
+    "public_health",
+    "referral",
+    "pharmacy",
+    "insurance",
+    "hr_finance",
+    "attachments",
+)
 PUBLIC_HEALTH = tuple(table for table, feed in FEED_OF.items() if feed == "public_health")
 
 
@@ -83,7 +95,8 @@ def simulate(
     """Write the whole drop and its truth; returns counts.
 
     The history of `history_years` is delivered under the day before the first of `days` daily deliveries, the
-    last of which is `end_date`. `bad_day` is one of the daily dates; `empty_feeds` are (date, feed) pairs that
+    last of which is `end_date`; one institution delivers in the weeks before it too (``Window.early_dates``).
+    `bad_day` is one of the daily dates; `empty_feeds` are (date, feed) pairs that
     deliver nothing. `out` and `truth` default to the settings. The drop of an earlier simulation in `out` is
     replaced; folders of these dates that no simulation wrote raise E804.
     """
@@ -94,7 +107,8 @@ def simulate(
     if bad_day is not None:
         bad.resubmit(built.world, bad_day, float(built.world.rates["bad_day_share"]))
     bulk = frozenset([bad_day] if bad_day else [])
-    drop = base.Drop(Path(out), frozenset(window.data_dates), frozenset(empty_feeds), built.damage, bulk)
+    dates = frozenset([*window.early_dates, *window.data_dates])
+    drop = base.Drop(Path(out), dates, frozenset(empty_feeds), built.damage, bulk)
     drop.replace()
     write_drop(built.world.tables, drop, window)
     if built.damage and len(window.data_dates) > 2:
@@ -156,7 +170,7 @@ def write_drop(tables: dict[str, pa.Table], drop: base.Drop, window: Window) -> 
     hl7_files.write_oru(con, drop, rows["lab_report"], rows["lab_result"], window.history_end)
     iot_ndjson.write(con, drop, rows["vital_reading"], rows["device_binding"])
     dicom_files.write(drop, rows["imaging_instance"])
-    for name in HOSPITAL_FEED_OF:
+    for name in (*HOSPITAL_FEED_OF, *OFFICE_FEED_OF):
         operations_csv.write(con, drop, name, rows[name])
     access_log.write(drop, rows["audit_event"])
     for name in PUBLIC_HEALTH:
@@ -203,6 +217,7 @@ def _summary(
         for name, t in world.tables.items()
     }
     return {
-        "data_dates": [d.isoformat() for d in dates], "files": drop.files, "rows": rows, "records": sum(rows.values()),
+        "data_dates": [d.isoformat() for d in dates],
+        "files": drop.files, "rows": rows, "records": sum(rows.values()),
         "faults": faults.num_rows, "seconds": round(time.perf_counter() - started, 2),
     }  # fmt: skip

@@ -13,6 +13,7 @@ from lake.errors import MedlakeError
 from lake.settings import settings
 from medlake.demo import airflow
 from medlake.demo.progress import Progress
+from simulator.clinical.window import Window
 
 _ENDED = {"success", "failed"}
 
@@ -21,6 +22,12 @@ def days() -> list[date]:
     """The daily deliveries of the demo, first to last."""
     s = settings()
     return [s.demo_end_date - timedelta(days=n) for n in reversed(range(s.demo_days))]
+
+
+def early_dates() -> list[date]:
+    """Deliveries of the weeks before the history: one institution's, for rules that look at weeks."""
+    s = settings()
+    return Window.of(s.demo_end_date, s.demo_days, s.demo_history_years).early_dates
 
 
 def history_date() -> date:

@@ -94,7 +94,7 @@ def run() -> dict[str, Any]:
         client = _client()
         if migration is not None:
             progress.end("airflow")
-        past = [day.history_date(), *day.days()[:-1]]
+        past = [*day.early_dates(), day.history_date(), *day.days()[:-1]]
         servers.start_portal()
         day.backfill(client, past, progress)
         day.chain(client, day.days()[-1], progress)

@@ -83,14 +83,17 @@ def make_prescriptions(
     supplied = of("days")
     qty = np.maximum(np.ceil(of("qty") * supplied), 1)
     text = [drugs[name] for name in names]
+    forms = [d.get("infusion", d["name"]) for d in text]
+    drips = np.array(["infusion" in d for d in text])[drug] & (enc.klass[row] == 2)
     return pa.table({
         "rx_no": pc.binary_join_element_wise("RX", enc.encounter_id.take(pa.array(row)), ""),
         "item_no": pa.array(np.arange(len(row)) - first + 1), "encounter_id": enc.encounter_id.take(pa.array(row)),
         "rx_at": instants(at), "drug_code": pick([d["atc"] for d in text], drug),
-        "drug_name": pick([d["name"] for d in text], drug),
+        "drug_name": pick([d["name"] for d in text] + forms, np.where(drips, drug + len(text), drug)),
         "dose": numbers(of("dose"), 3), "dose_unit": pick([d["unit"] for d in text], drug),
         "freq_code": pick([d["freq"] for d in text], drug), "days": codes(supplied).cast(pa.int64()),
         "qty": numbers(qty, 1), "amount": numbers(qty * of("price"), 2), "is_antibiotic": flags(of("antibiotic") > 0),
+        "is_infusion": flags(drips), "is_essential": flags(of("essential") > 0),
         "org_code": pa.array(enc.org[row].tolist(), pa.string()), "deliver_on": days(window.deliver_on(at)),
         "resident": pa.array(enc.who[row]),
     })  # fmt: skip

@@ -17,6 +17,7 @@ from simulator.clinical.draw import stream
 from simulator.clinical.encounters import Encounters
 from simulator.clinical.fees import make_bills, make_fee_items
 from simulator.clinical.front_page import make_front_pages
+from simulator.clinical.inpatients import make_inpatients
 from simulator.clinical.insurance import make_insurance
 from simulator.clinical.laboratory_control import make_critical_values, make_quality_control
 from simulator.clinical.machines import make_cold_chain, make_equipment
@@ -26,7 +27,8 @@ from simulator.clinical.window import Window
 
 #: Table -> feed.
 FEED_OF = {
-    "fee_item": "his", "front_page": "his", "allergy": "his", "critical_value_event": "lis", "qc_result": "lis",
+    "fee_item": "his", "front_page": "his", "inpatient_encounter": "his", "allergy": "his",
+    "critical_value_event": "lis", "qc_result": "lis",
     "imaging_report": "pacs", "imaging_study": "pacs", "cold_chain_reading": "iot", "equipment_reading": "iot",
     "stock_in": "pharmacy", "stock_out": "pharmacy", "stock_snapshot": "pharmacy", "drug_trace": "pharmacy",
     "settlement": "insurance", "settlement_item": "insurance", "deduction": "insurance",
@@ -47,6 +49,7 @@ def make_hospital_services(
     return {
         "fee_item": fee_items,
         "front_page": make_front_pages(bills, enc, patients),
+        "inpatient_encounter": make_inpatients(encounters),
         "allergy": make_allergies(patients, world["prescription_item"], encounters, window, own("allergy")),
         "critical_value_event": make_critical_values(
             world["lab_report"], world["lab_result"], window, rates, own("critical")

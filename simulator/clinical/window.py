@@ -42,6 +42,12 @@ class Window:
         return date(self.history_start.year, 1, 1)
 
     @property
+    def early_dates(self) -> list[date]:
+        """Five deliveries of one institution before the history, on the last day's weekday; fewer where days are many."""
+        weeks = [self.end - timedelta(days=7 * n) for n in range(8, 0, -1)]
+        return [day for day in weeks if day < self.history_end][-5:]
+
+    @property
     def data_dates(self) -> list[date]:
         """Delivery dates: the history's, then one per day."""
         count = (self.end - self.history_end).days

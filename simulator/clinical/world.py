@@ -23,6 +23,7 @@ from simulator.clinical.hospital_services import FEED_OF as HOSPITAL_FEED_OF
 from simulator.clinical.hospital_services import make_hospital_services
 from simulator.clinical.imaging import make_imaging
 from simulator.clinical.labs import make_labs
+from simulator.clinical.office import FEED_OF as OFFICE_FEED_OF
 from simulator.clinical.patients import make_patients, patient_rows
 from simulator.clinical.physiology import Physiology
 from simulator.clinical.referrals import make_referrals
@@ -42,6 +43,7 @@ FEED_OF = {
     **dict.fromkeys(DISEASE_TABLES, "public_health"),
     "audit_event": "access_log",
     **HOSPITAL_FEED_OF,
+    **OFFICE_FEED_OF,
 }  # fmt: skip
 
 

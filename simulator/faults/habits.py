@@ -71,6 +71,7 @@ def after_the_end(world: World) -> None:
     near &= np.isin(archives.astype(str), sorted(set(own[_without_diabetes(world)].tolist())))
     rows = world.choose(card, "HTN-027", over & near)
     if not len(rows):
+        _closed_before(world, last)
         return
     copy = world.tables[HTN].take(pa.array([last[a] for a in archives[rows]]))
     on = ended[rows] + 20
@@ -79,6 +80,21 @@ def after_the_end(world: World) -> None:
                    sbp_mmhg=numbers(sbp), heart_rate_bpm=numbers(copy["heart_rate_bpm"].to_numpy() + 2.0),
                    deliver_on=[world.window.history_end] * len(rows))  # fmt: skip
     world.note(HTN, world.add(HTN, copy), "HTN-027", "rule", "visited_on")
+
+
+def _closed_before(world: World, last: dict[str, int]) -> None:
+    """The same in a small town where nobody's card was closed: one is, before its last visit."""
+    card = "htn_card"
+    archives, day = world.array(card, "archive_id").astype(str), world.array(HTN, "visited_on")
+    quiet = settled(world, card, "card_id") & (world.array(card, "status_code") != "ended")
+    free = _untouched(world, HTN) & _without_diabetes(world) & (world.array(HTN, "visit_class_code") == "1")
+    free &= day < history_end(world) - 40
+    quiet &= np.array([a in last and bool(free[last[a]]) for a in archives], dtype=bool)
+    rows = world.choose(card, "HTN-027", quiet)[:1]
+    at = np.array([last[a] for a in archives[rows]], dtype="int64")
+    world.touched.setdefault(HTN, set()).update(archives[rows].tolist())
+    world.put(card, rows, status_code="ended", ended_on=days(day[at] - 20), end_reason_code="2")
+    world.note(HTN, at, "HTN-027", "rule", "visited_on")
 
 
 def _last_quarter(world: World) -> tuple[np.datetime64, np.datetime64]:
@@ -137,28 +153,67 @@ def quarter_end(world: World) -> None:
 
 
 def _busiest(
-    world: World, table: str, value: str, least: int, free: np.ndarray
+    world: World,
+    table: str,
+    value: str,
+    least: int,
+    where: np.ndarray,
+    may: np.ndarray,
+    free: np.ndarray,
 ) -> tuple[str, np.ndarray] | None:
-    """The institution with the most free readings in the last closed quarter, and those rows."""
+    """The institution with the most readings in the last closed quarter among ``where``, and its rows of that quarter.
+
+    Where nobody has as many as the rule asks for, its team makes follow-ups of other institutions too: rows without a
+    fault become its own, the ``free`` ones first.
+    """
     begin, after = _last_quarter(world)
     day, org = world.array(table, "visited_on"), world.array(table, "org_code").astype(str)
-    inside = (day >= begin) & (day < after) & ~np.isnan(world.array(table, value)) & free
-    names, counts = np.unique(org[inside], return_counts=True)
-    if not len(names) or counts.max() < least:
+    inside = (day >= begin) & (day < after) & ~np.isnan(world.array(table, value))
+    names, counts = np.unique(org[inside & where], return_counts=True)
+    if not len(names):
         return None
     chosen = str(names[counts.argmax()])
+    lacking = least - int(counts.max())  # among ``where``: a doctor's own, or all of the institution
+    if lacking > 0:
+        other = np.flatnonzero(
+            inside & may & (org != chosen) & settled(world, table, "visit_id") & ~_logged(world, table)
+        )
+        if len(other) < lacking:
+            return None
+        moved = np.sort(other[np.argsort(~free[other], kind="stable")][:lacking])
+        world.put(table, moved, org_code=chosen)
+        org[moved] = chosen
     return chosen, np.flatnonzero(inside & (org == chosen))
+
+
+def _logged(world: World, table: str) -> np.ndarray:
+    """Rows that have a fault: their records are known to the truth by institution and key."""
+    logged = [t.filter(pc.equal(t["table_name"], table)) for t in world.log]
+    names = {
+        f"{o}|{k}"
+        for t in logged
+        for o, k in zip(t["org_code"].to_pylist(), t["record_key"].to_pylist(), strict=True)
+    }
+    rows = world.tables[table]
+    own = pc.binary_join_element_wise(rows["org_code"], rows["visit_id"], "|")
+    result: np.ndarray = pc.is_in(own, pa.array(sorted(names), pa.string())).to_numpy()
+    return result
+
+
+def _untouched(world: World, table: str) -> np.ndarray:
+    """Rows of archives that have no fault in the table yet."""
+    held = world.array(table, "archive_id").astype(str)
+    result: np.ndarray = ~np.isin(held, sorted(world.touched.get(table, set())))
+    return result
 
 
 def even_digits(world: World) -> None:
     """A doctor whose pressures all end in nought (HTN-017), rounded down so that no judgement changes."""
-    free = _without_diabetes(world) & ~np.isin(
-        world.array(HTN, "archive_id").astype(str), sorted(world.touched.get(HTN, set()))
-    )
-    found = _busiest(world, HTN, "sbp_mmhg", READINGS, free)
+    free = _without_diabetes(world) & _untouched(world, HTN)
+    found = _busiest(world, HTN, "sbp_mmhg", READINGS, free, free, free)
     if found is None:
         return
-    org, rows = found
+    org, rows = found[0], found[1][free[found[1]]]
     world.put(
         HTN,
         rows,
@@ -184,12 +239,14 @@ def _gather(
     world: World, table: str, value: str, where: np.ndarray, may: np.ndarray, to: float, above: tuple[float, float], rule: str
 ) -> None:  # fmt: skip
     """Controlled readings of the busiest institution move to just below the goal, more than four for each above it."""
-    found = _busiest(world, table, value, CLUSTER, where)
+    quiet = _untouched(world, table) & may & (world.array(table, "visit_class_code") == "1")
+    here = world.array(table, value)
+    beside = where & ~((here >= above[0]) & (here <= above[1]))
+    found = _busiest(world, table, value, CLUSTER, where, beside, quiet)
     if found is None:
         return
     org, rows = found
-    quiet = ~np.isin(world.array(table, "archive_id").astype(str), sorted(world.touched.get(table, set())))
-    chosen = rows[(quiet & may & (world.array(table, "visit_class_code") == "1"))[rows]]
+    chosen = rows[quiet[rows]]
     over = int(
         ((world.array(table, value)[rows] >= above[0]) & (world.array(table, value)[rows] <= above[1])).sum()
     )

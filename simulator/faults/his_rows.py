@@ -16,6 +16,7 @@ from simulator.clinical.world import FEED_OF
 from simulator.faults.record import KEYS, SCHEMA, World
 
 SECOND = "datetime64[s]"
+SHARES = 18  # rules and pairs that take their faults from the stays
 
 
 def hours(count: float) -> np.timedelta64:
@@ -109,6 +110,10 @@ class Hand:
         """Rows whose record has one version alone."""
         result: np.ndarray = self.count(self.ids(table, "org_code", *key)) == 1
         return result
+
+    def fair(self, candidates: np.ndarray) -> int:
+        """How many of the few stays one rule may take, so that something is left for each other."""
+        return max(int(candidates.sum()) // SHARES, 1)
 
     def pick(
         self,

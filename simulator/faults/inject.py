@@ -11,6 +11,7 @@ from simulator.clinical.draw import stream
 from simulator.clinical.window import Window
 from simulator.faults import (
     archives,
+    deliveries,
     diabetes,
     diseases,
     examination,
@@ -20,6 +21,7 @@ from simulator.faults import (
     malformed,
     natural,
     natural_state,
+    office,
 )
 from simulator.faults.record import World
 from simulator.writers.public_health import WORKBOOK_HISTORY
@@ -40,10 +42,19 @@ def put_faults(
         family.inject(world, seed)
         diseases.inject(world, seed)
         hospital.inject(world, seed)
+        office.stays(world, seed)
+    office.make(world, seed)
+    if rates.get("rules_enabled", True):
+        office.inject(world, seed)
+        deliveries.inject(world)
     natural.note_archives(world)
     family.note(world)
     diseases.note(world)
     hospital.note(world)
+    con = natural_state.states(world, [*office.SERVED_ON, office.STAY])
+    if rates.get("rules_enabled", True):
+        office.licences(world, con, seed)
+    office.note(world, con)
     natural_state.note(world)
     natural.note_updates(world)
     malformed.imaging(world)

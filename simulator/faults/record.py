@@ -36,7 +36,8 @@ KEYS = {
     "stock_in": ["doc_no", "line_no"], "stock_out": ["doc_no", "line_no"],
     "stock_snapshot": ["snapshot_on", "store_code", "drug_code_local", "batch_no"],
     "drug_trace": ["trace_code", "event_code", "event_at"], "settlement": ["settlement_id"],
-    "settlement_item": ["settlement_id", "seq"], "deduction": ["deduction_id"],
+    "settlement_item": ["settlement_id", "seq"], "deduction": ["deduction_id"], "inpatient_encounter": ["inpatient_id"],
+    "staff": ["staff_id"], "attachment": ["attachment_id", "table_name", "record_key"],
 }  # fmt: skip
 
 SCHEMA = pa.schema([
@@ -102,10 +103,12 @@ class World:
         )
 
     def note_group(
-        self, table: str, org: str, key: str, rule_id: str, fields: str, origin: str = "injected"
-    ) -> None:
+        self, table: str, org: str, key: str, rule_id: str, fields: str, origin: str = "injected",
+        data_date: date | None = None,
+    ) -> None:  # fmt: skip
         """Log one row of a table that exists for the check only (an institution's quarter, a doctor's day)."""
-        values = [self.window.history_end, "public_health", table, org, key, rule_id, "rule", fields, origin]
+        on = data_date or self.window.history_end
+        values = [on, "public_health", table, org, key, rule_id, "rule", fields, origin]
         self.log.append(
             pa.table([pa.array([v], f.type) for v, f in zip(values, SCHEMA, strict=True)], schema=SCHEMA)
         )

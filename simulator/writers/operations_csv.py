@@ -1,4 +1,4 @@
-"""Extracts of charging, pharmacy, insurance, control and machines: a CSV file per table, institution and delivery.
+"""Extracts of charging, pharmacy, insurance, control, machines and offices: a CSV file per table, institution and delivery.
 
 Times are local without zone, those of machines with it (``+08:00``). What a HIS delivers is in its own codes and, from one
 institution, in GB18030.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import duckdb
 import pyarrow as pa
 
-from simulator.clinical.hospital_services import FEED_OF
+from simulator.clinical.world import FEED_OF
 from simulator.writers.base import Drop, aggregated, load, recoded, text_of
 from simulator.writers.his_csv import GB18030_ORG
 

@@ -13,11 +13,9 @@ import pytest
 
 import ingestion
 from lake import registry
-from lake.contracts import table_contract
 from lake.settings import settings
 from quality.engine import evaluate
-from quality.rule import REFERENCE, rulebook
-from quality.shapes import derived
+from quality.rule import rulebook
 from simulator.clinical import world as clinical
 from simulator.clinical.hospital_services import FEED_OF
 from simulator.clinical.window import Window
@@ -27,25 +25,12 @@ from simulator.faults.record import KEYS, World
 from simulator.people import make_city
 from simulator.profile import Profile
 from simulator.writers import base, operations_csv
+from tests.spec.simulated_silver import load, reads
 
 END = date(2026, 11, 20)
 DOMAINS = ("HIS", "LIS", "PAC", "IOT", "PHM", "INS")
 BOOK = rulebook().only(*(r.id for r in rulebook().rules if r.domain in DOMAINS))
 RULES = {r.id for r in BOOK.rules}
-#: Tables that a newer row of the same key replaces, by what tells which is newer; the others come once.
-STAMPS = ("source_updated_at", "recorded_at")
-#: What the feeds themselves read out of a message or a file header.
-READ_OUT = {
-    "lab_result": """SELECT *, TRY_CAST(value_text AS DOUBLE) AS value_num,
-        TRY_CAST(split_part(ref_range_text, '-', 1) AS DOUBLE) AS ref_low,
-        TRY_CAST(split_part(ref_range_text, '-', 2) AS DOUBLE) AS ref_high FROM given""",
-    "imaging_series": """SELECT DISTINCT ON (org_code, series_instance_uid) * FROM given ORDER BY deliver_on""",
-    "imaging_study": """SELECT org_code, study_instance_uid, any_value(accession_no) AS accession_no,
-        any_value(patient_local_id) AS patient_local_id, min(study_at) AS study_at,
-        count(DISTINCT series_instance_uid) AS series_count, count(*) AS instance_count, min(deliver_on) AS deliver_on
-        FROM given GROUP BY ALL UNION ALL BY NAME
-        SELECT org_code, study_instance_uid, study_at, instance_count, series_count, deliver_on FROM listed""",
-}  # fmt: skip
 
 
 def built(residents: int, seed: int) -> tuple[Any, dict[str, pa.Table], Window, Profile]:
@@ -54,42 +39,6 @@ def built(residents: int, seed: int) -> tuple[Any, dict[str, pa.Table], Window, 
     days = {"imaging_history_days": rates.history.pacs_history_days, "telemetry_history_days": 20}
     made = make_world(city, Register.of(registry.orgs()), window, rates.clinical | days, seed)
     return city, made, window, rates
-
-
-def reads() -> set[str]:
-    """Silver tables that the rules and what is derived for them read."""
-    wanted = {r.table for r in BOOK.rules} | {
-        t for r in BOOK.rules for x in r.targets if x.query for t in BOOK.queries[x.query].reads
-    }
-    wanted |= {t for name in wanted & set(derived()) for t in derived()[name].reads}
-    return wanted - set(derived()) - set(REFERENCE)
-
-
-def load(connection: duckdb.DuckDBPyConnection, world: World, table: str) -> None:
-    """Silver as it is on the last day: the newest version of each record, instants in UTC."""
-    kinds = table_contract(table).silver_columns
-    rows = world.tables["imaging_instance" if table.startswith("imaging_s") else table]
-    connection.register("given", rows.filter(pc.less_equal(rows["deliver_on"], pa.scalar(END, pa.date32()))))
-    connection.register("listed", world.tables["imaging_study"])
-    read = READ_OUT.get(table, "FROM given")
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE read_out AS SELECT *, deliver_on AS data_date FROM ({read})"
-    )
-    names = [row[0] for row in connection.execute("DESCRIBE read_out").fetchall()]
-    columns = [
-        f"({name} - INTERVAL 8 HOUR)::TIMESTAMP AT TIME ZONE 'UTC' AS \"{name}\""
-        if kind == "TIMESTAMPTZ" and name in names
-        else f'{name if name in names else "NULL"}::{kind} AS "{name}"'
-        for name, kind in kinds.items()
-    ]
-    stamp = next((s for s in STAMPS if s in names), None)
-    newest = ""
-    if stamp and table in KEYS:
-        key = ", ".join(KEYS[table])
-        newest = f"QUALIFY row_number() OVER (PARTITION BY org_code, {key} ORDER BY {stamp} DESC, deliver_on DESC) = 1"
-    connection.execute(
-        f"CREATE TABLE silver.{table} AS SELECT {', '.join(columns)} FROM (FROM read_out {newest})"
-    )
 
 
 Judged = tuple[set[tuple[str, str, str, str]], set[tuple[str, str, str, str]]]
@@ -104,8 +53,8 @@ def judged(world: World) -> Judged:
     }
     with duckdb.connect(config={"threads": 2}) as connection:
         connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA silver; CREATE SCHEMA flags")
-        for table in sorted(reads()):
-            load(connection, world, table)
+        for table in sorted(reads(BOOK)):
+            load(connection, world, table, END)
         evaluate(connection, BOOK, END)
         found = connection.execute(
             "SELECT rule_id, table_name, org_code, record_key FROM finding_now"
