@@ -1,4 +1,7 @@
-"""The swap: passed products from this run, blocked ones at their last good version. Red when one is blocked."""
+"""The swap: passed products from this run, blocked ones at their last good version. Red when one is blocked.
+
+Then exports that repeat each month go to their drop folders, when their day has come.
+"""
 
 from __future__ import annotations
 
@@ -28,4 +31,10 @@ with DAG(
 
         assert_open(data_date(partition_key))
 
-    publish_serving() >> gate_open()
+    @task(task_id="deliver")
+    def deliver_exports(partition_key: str | None = None) -> list[dict[str, object]]:
+        from products.exports import schedules
+
+        return schedules.run_due(data_date(partition_key))
+
+    publish_serving() >> [gate_open(), deliver_exports()]

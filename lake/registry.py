@@ -33,6 +33,12 @@ def orgs() -> pa.Table:
     return pa_csv.read_csv(_SEEDS / "org.csv", convert_options=options)
 
 
+def orgs_sql() -> str:
+    """SELECT text of the same, for a connection that holds no Arrow (whose registering loads pandas: 60 MB)."""
+    path = str(_SEEDS / "org.csv").replace("'", "''")
+    return f"SELECT * FROM read_csv('{path}', header = true, all_varchar = true)"
+
+
 @lru_cache(maxsize=1)
 def org_codes() -> frozenset[str]:
     return frozenset(orgs()["org_code"].to_pylist())

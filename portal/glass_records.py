@@ -180,15 +180,18 @@ def resident(number_kind: str, value: str, name: str) -> Resident | None:
 @lru_cache(maxsize=64)
 def _names(system: str) -> dict[str, str]:
     """Code -> its Chinese name, of a code system that has a list."""
-    from products.exports.query import code_table
+    from products.exports.query import code_sql
 
     if system == _ORG:
         orgs = registry.orgs()
         return dict(zip(orgs["org_code"].to_pylist(), orgs["org_short_name"].to_pylist(), strict=True))
     if not system or not (settings().seeds_dir / "codes" / f"{system}.csv").is_file():
         return {}
-    table = code_table(system)
-    return dict(zip(table["code"].to_pylist(), table["name_zh"].to_pylist(), strict=True))
+    con = duck.connect()
+    try:
+        return dict(con.execute(code_sql(system)).fetchall())
+    finally:
+        con.close()
 
 
 def _known(table: str) -> dict[str, contracts.Field]:

@@ -13,13 +13,14 @@ from lake import access, access_scope, audit, contracts, registry
 from lake.errors import MedlakeError
 from lake.log import logger
 from portal import pages
-from products.exports import jobs, sealed, store
+from products.exports import jobs, schedules, sealed, store
 
 router = APIRouter(include_in_schema=False)
 _log = logger("portal")
 
 #: Roles that export for their own work; a steward approves templates as well.
 _MEDIA = {
+    "pdf": "application/pdf",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "csv": "text/csv; charset=utf-8",
 }
@@ -64,7 +65,8 @@ def _page(request: Request, problem: MedlakeError | None = None) -> Response:
     return pages.page(
         request, "exports/exports.html", status=400 if problem else 200, problem=problem,
         ready=[t for t in known if t["state"] == "approved"], waiting=waiting, jobs=mine,
-        is_busy=any(j["state"] in ("queued", "running") for j in mine), orgs=institutions(person),
+        is_busy=any(j["state"] in jobs.STAGES for j in mine), stages=jobs.STAGES, orgs=institutions(person),
+        repeated=schedules.listed(person.user), titles={t["template"]: t["title_zh"] for t in known},
         tables=sorted(contracts.contracts()[_FEED].tables.values(), key=lambda t: t.label_zh),
     )  # fmt: skip
 
@@ -104,6 +106,31 @@ def run(
         return _page(request, error)
     background.add_task(_work, job_id, template, asked, given | {"password": password})
     return RedirectResponse("/exports#history", 303, background=background)
+
+
+@router.post("/exports/schedule")
+def repeat(
+    request: Request, template: Annotated[str, Form(max_length=64)], day_of_month: Annotated[int, Form()],
+    org: Annotated[str, Form(max_length=32)] = "", format: Annotated[str, Form(max_length=8)] = "xlsx",
+) -> Response:  # fmt: skip
+    """Last month's rows each month on a day, into the institution's drop folder."""
+    try:
+        made, _ = store.template(template)
+        schedules.add(
+            template, caller(request, made.purpose), day_of_month=day_of_month, org=org or None, format=format
+        )
+    except MedlakeError as error:
+        return _page(request, error)
+    return RedirectResponse("/exports#repeat", 303)
+
+
+@router.post("/exports/schedule/stop")
+def stop_repeating(request: Request, schedule: Annotated[str, Form(max_length=32)]) -> Response:
+    try:
+        schedules.stop(schedule, request.state.person.user)
+    except MedlakeError as error:
+        return _page(request, error)
+    return RedirectResponse("/exports#repeat", 303)
 
 
 @router.get("/exports/files/{job_id}")

@@ -60,9 +60,8 @@ def _notes(
     rows += [
         (h.label_zh, h.field, f"{h.level} 级 {h.unit} {'已脱敏' if h.act == 'mask' else ''}") for h in headers
     ]
-    con.executemany(
-        "INSERT INTO note VALUES (?, ?, ?, ?)", [[n, *map(export_sheet.guard, r)] for n, r in enumerate(rows)]
-    )
+    columns = [list(range(len(rows))), *([export_sheet.guard(r[n]) for r in rows] for n in range(3))]
+    con.execute("INSERT INTO note SELECT unnest(?), unnest(?), unnest(?), unnest(?)", columns)
     bulk.write_sheet(con, 'SELECT a AS "导出说明", b AS "内容", c AS "备注" FROM note ORDER BY n', path)
 
 
@@ -74,7 +73,7 @@ def write_xlsx(
     if rows <= formatted_rows or not bulk.load(con):
         listed = ", ".join(f"c{n}" for n in range(len(headers)))
         quoted = mark.replace("'", "''")
-        cursor = con.execute(f"SELECT {listed}, '{quoted}' FROM job ORDER BY rowid")
+        cursor = con.execute(f"SELECT {listed}, '{quoted}' FROM job")
 
         def blocks() -> Iterator[tuple[Any, ...]]:
             while block := cursor.fetchmany(2000):
@@ -98,7 +97,7 @@ def write_xlsx(
         part = path.with_name(f"part{number}.xlsx")
         written += bulk.write_sheet(
             con,
-            f"SELECT {listed} FROM job WHERE rowid >= {number * limit} AND rowid < {(number + 1) * limit} ORDER BY rowid",
+            f"SELECT {listed} FROM job WHERE rowid >= {number * limit} AND rowid < {(number + 1) * limit}",
             part,
         )
         parts.append((export_sheet.sheet_name(title_zh, number + 1), part))
@@ -117,7 +116,7 @@ def write_csv(
     body = path.with_suffix(".body")
     quoted = str(body).replace("'", "''")
     done = con.execute(
-        f"COPY (SELECT {select(headers, mark, texts=True)} FROM job ORDER BY rowid) TO '{quoted}' (FORMAT csv, HEADER true)"
+        f"COPY (SELECT {select(headers, mark, texts=True)} FROM job) TO '{quoted}' (FORMAT csv, HEADER true)"
     ).fetchone()
     written = int(done[0]) if done else 0
     lines = "".join(f'"# {name}：{value}"\r\n'.replace("\n\n", "\n") for name, value in facts(written, 1))

@@ -20,14 +20,16 @@ from lake.local_time import SHANGHAI
 from lake.log import logger
 from lake.product_tables import export_job as table
 from lake.settings import settings
-from products.exports import files, sealed, store
-from products.exports.query import Compiled, code_table, compile_template
+from products.exports import files, gather, sealed, store, summary
+from products.exports.query import Compiled, compile_template
 
 _log = logger("products")
-FORMATS = ("xlsx", "csv")
+FORMATS = ("xlsx", "csv", "pdf")
+#: States of a job under way, in order, as a page shows them.
+STAGES = {"queued": "排队", "counting": "统计行数", "filling": "取数", "writing": "写文件", "sealing": "加密"}
 
-#: DuckDB's share of an export, with one thread: 300,000 rows x 40 columns with their joins fit, more go to disk.
-_MEMORY = "180MB"
+#: DuckDB's share of an export, with one thread; rows lie on disk.
+_MEMORY = "90MB"
 
 
 def folder() -> Path:
@@ -156,19 +158,23 @@ def run(
     }  # fmt: skip
     work = folder() / ".work" / job_id
     work.mkdir(parents=True, mode=0o700)
-    _set(job_id, state="running")
+    _set(job_id, state="counting")
     con = duck.connect(memory=_MEMORY, threads=1)
     try:
-        con.execute("SET preserve_insertion_order = true; SET enable_progress_bar = false")
-        con.register("org_register", registry.orgs())
-        planned, unknown = _fill(con, compiled)
-        _set(job_id, rows_planned=planned)
+        planned, unknown = gather.gather(
+            con, compiled, work / "rows.duckdb", lambda rows: _set(job_id, rows_planned=rows, state="filling")
+        )
+        _set(job_id, state="writing")
         facts = _facts(made, job_id, caller, compiled, span, _org_zh(org), at, planned, unknown)
         mark = f"{caller.user} {at} {job_id}"
         draft = work / f"draft.{format}"
         if format == "xlsx":
             written, sheets = files.write_xlsx(
                 con, draft, compiled.headers, made.title_zh, mark, facts, rows=planned
+            )
+        elif format == "pdf":
+            written, sheets = summary.write_pdf(
+                con, draft, compiled.headers, made.title_zh, mark, facts, period=made.period
             )
         else:
             written, sheets = files.write_csv(con, draft, compiled.headers, mark, facts)
@@ -177,6 +183,7 @@ def run(
         with draft.open("rb") as file:
             os.fsync(file.fileno())
         if leaves:  # what leaves the group is encrypted, and nothing else
+            _set(job_id, state="sealing")
             closed = draft.with_name(f"draft.{format}.sm4")
             sealed.seal(draft, closed, password)
             draft.unlink()
@@ -213,22 +220,6 @@ def run(
         "masked": [h.label_zh for h in compiled.headers if h.act == "mask"], "hidden": compiled.hidden,
         "has_source": compiled.is_there, "bytes": size, "sha": digest, "seconds": seconds,
     }  # fmt: skip
-
-
-def _fill(con: Any, compiled: Compiled) -> tuple[int, int]:
-    """Put the rows into the table ``job``, in order; returns rows planned, counted without any join, and rows that
-    no condition could decide."""
-    if not compiled.is_there:
-        kinds = {"number": "DOUBLE", "date": "DATE", "instant": "TIMESTAMP"}
-        listed = ", ".join(f"c{n} {kinds.get(h.kind, 'VARCHAR')}" for n, h in enumerate(compiled.headers))
-        con.execute(f"CREATE TEMP TABLE job ({listed})")
-        return 0, 0
-    for name, system in compiled.codes.items():
-        con.register(name, code_table(system))
-    counted = con.execute(compiled.count_sql, compiled.values).fetchone()
-    con.execute(f"CREATE TEMP TABLE job AS {compiled.rows_sql}", compiled.values)
-    unknown = con.execute(compiled.unknown_sql, compiled.unknown_values).fetchone()
-    return int(counted[0]), int(unknown[0])
 
 
 def _set(job_id: str, **values: Any) -> None:

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-import pyarrow as pa
-
 from lake import access, contracts
 from lake.errors import MedlakeError
 from lake.settings import settings
@@ -46,7 +44,11 @@ class Header:
 class Compiled:
     """``rows_sql`` gives the columns ``c0 … cn`` in order; ``values`` belong to both queries;
     ``codes``: name of a table (code, name_zh) that ``rows_sql`` joins -> code system;
-    ``unknown_sql``: rows that no condition could decide, their field being empty."""
+    ``unknown_sql``: rows that no condition could decide, their field being empty.
+
+    The same rows in steps, for a file of any size in little memory (``products.exports.gather``): ``picked_sql`` (with
+    ``values``) the template's own rows, ``order_sql`` their row ids in order, ``beside`` what stands beside each (table ->
+    SELECT text with the row's number ``n``), ``part_sql`` the columns of the rows from ``{first}`` to before ``{last}``."""
 
     headers: list[Header]
     hidden: list[str]
@@ -54,6 +56,10 @@ class Compiled:
     is_there: bool
     count_sql: str = ""
     rows_sql: str = ""
+    picked_sql: str = ""
+    order_sql: str = ""
+    beside: dict[str, str] = field(default_factory=dict)
+    part_sql: str = ""
     unknown_sql: str = ""
     unknown_values: list[Any] = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
@@ -92,6 +98,19 @@ def _kind(duck_type: str) -> str:
     if duck_type.startswith("TIMESTAMP"):
         return "instant"
     return "number" if duck_type.startswith(_NUMBERS) else "text"
+
+
+#: The template's own rows with their number in order, ``o.rowid``: only the numbers are ever sorted.
+_ORDERED = "ordered AS o JOIN picked ON picked.rowid = o.m"
+
+
+def _part(number: str) -> str:
+    """Condition on the rows of a part, by their number."""
+    return f"{number} >= {{first}} AND {number} < {{last}}"
+
+
+def _listed(alias: str, names: list[str]) -> str:
+    return ", ".join(f'{alias}."{name}"' for name in names)
 
 
 def _alias(place: str) -> str:
@@ -218,6 +237,42 @@ class Compiler:
             )
         return made
 
+    def beside(self) -> dict[str, str]:
+        """What :meth:`joins` joins, row by row of the table ``picked``: name -> SELECT text with ``n``, the row's number."""
+        template, made = self.template, {}
+        places = {c.place for c in template.columns}
+        if "person" in places and visible.is_there("silver/person_identifier"):
+            names = sorted({c.name for c in template.columns if c.place == "person"})
+            made["p"] = (
+                f"SELECT k.n, {_listed('p', names)} FROM (SELECT k.n, min(i.empi_id) AS empi_id "
+                f'FROM (SELECT o.rowid AS n, org_code, "{template.record}" AS record FROM {_ORDERED}) k '
+                f"JOIN {visible.scan('silver/person_identifier')} AS i "
+                f"ON i.org_code = k.org_code AND i.identifier_value = k.record WHERE i.identifier_type = 'MR' "
+                f"AND i.valid_to IS NULL AND i.source_system = '{template.source}' GROUP BY k.n) k "
+                f"JOIN {visible.scan('silver/person')} AS p ON p.empi_id = k.empi_id"
+            )
+        for join in template.joins:
+            if join.name not in places or not visible.is_there(f"silver/{join.table}"):
+                continue
+            wanted = sorted({c.name for c in template.columns if c.place == join.name})
+            keys = ", ".join(f'"{k}"' for k in join.keys)
+            on = " AND ".join(f'k."{k}" = j."{k}"' for k in join.keys)
+            made[f"j_{join.name}"] = (
+                f"SELECT k.n, {_listed('j', wanted)} FROM (SELECT o.rowid AS n, {keys} FROM {_ORDERED}) k "
+                f"JOIN {visible.scan(f'silver/{join.table}')} AS j ON {on} WHERE NOT coalesce(j.is_deleted, false) "
+                f'QUALIFY row_number() OVER (PARTITION BY k.n ORDER BY j."{join.newest}" DESC NULLS LAST, j.raw_hash) = 1'
+            )
+        return made
+
+    def picked(self) -> list[str]:
+        """Columns of the template's own table that its rows, joins and order need."""
+        template = self.template
+        named = {c.name for c in template.columns if c.place == "row"} | {"org_code"}
+        named |= {k for j in template.joins for k in j.keys} | (
+            {template.record} if template.record else set()
+        )
+        return sorted(named | set(template.sort) | {"raw_hash"})
+
     def is_absent(self, place: str) -> bool:
         """A joined table that nobody delivered yet: its cells are empty."""
         if place in ("row", "org"):
@@ -272,7 +327,7 @@ def compile_template(
         headers=[], hidden=[c.field for c in template.columns if acts[c.field] == "hide"], reads=sorted(set(reads)),
         is_there=visible.is_there(f"silver/{template.table}"),
     )  # fmt: skip
-    joins, expressions = work.joins(), []
+    joins, expressions, looked_up = work.joins(), [], []
     for number, column in enumerate(shown):
         header, codes = work.header(column, acts[column.field])
         compiled.headers.append(header)
@@ -287,7 +342,7 @@ def compile_template(
         if codes:
             code = f"code{number}"
             compiled.codes[code] = codes
-            joins.append(f"LEFT JOIN {code} ON {code}.code = {source}::VARCHAR")
+            looked_up.append(f"LEFT JOIN {code} ON {code}.code = {source}::VARCHAR")
         expressions.append(f"{_shown(header, source, code)} AS c{number}")
     if compiled.is_there:
         scan = visible.scan(f"silver/{template.table}")
@@ -297,19 +352,25 @@ def compile_template(
         compiled.unknown_sql = f"SELECT count(*) FROM {scan} AS r WHERE {unknown}"
         compiled.count_sql = f"SELECT count(*) FROM {scan} AS r WHERE {where}"
         compiled.rows_sql = (
-            f"SELECT {', '.join(expressions)} FROM {scan} AS r {' '.join(joins)} "
+            f"SELECT {', '.join(expressions)} FROM {scan} AS r {' '.join([*joins, *looked_up])} "
             f"WHERE {where} ORDER BY {', '.join(order)}"
+        )
+        compiled.picked_sql = f"SELECT {_listed('r', work.picked())} FROM {scan} AS r WHERE {where}"
+        compiled.order_sql = f"SELECT r.rowid AS m FROM picked AS r ORDER BY {', '.join(order)}"
+        compiled.beside = work.beside()
+        own = [j for j in joins if j.startswith("LEFT JOIN org_register")]
+        own += [
+            f"LEFT JOIN (SELECT * FROM {t} WHERE {_part('n')}) AS {t} ON {t}.n = r.n" for t in compiled.beside
+        ]
+        compiled.part_sql = (
+            f"SELECT {', '.join(expressions)} "
+            f"FROM (SELECT o.rowid AS n, picked.* FROM {_ORDERED} WHERE {_part('o.rowid')}) AS r "
+            f"{' '.join([*own, *looked_up])} ORDER BY r.n"
         )
     return compiled
 
 
-def code_table(system: str) -> pa.Table:
-    """A code system as (code, name_zh), each code once."""
-    import pyarrow.csv as pcsv
-
-    path = settings().seeds_dir / "codes" / f"{system}.csv"
-    texts = pcsv.ConvertOptions(
-        include_columns=["code", "name_zh"], column_types={"code": pa.string(), "name_zh": pa.string()}
-    )
-    found = pcsv.read_csv(path, convert_options=texts)
-    return found.group_by("code").aggregate([("name_zh", "min")]).rename_columns(["code", "name_zh"])
+def code_sql(system: str) -> str:
+    """SELECT text of a code system as (code, name_zh), each code once."""
+    path = str(settings().seeds_dir / "codes" / f"{system}.csv").replace("'", "''")
+    return f"SELECT code, min(name_zh) AS name_zh FROM read_csv('{path}', header = true, all_varchar = true) GROUP BY code"

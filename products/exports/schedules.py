@@ -56,6 +56,13 @@ def stop(schedule_id: str, actor: str) -> None:
             raise MedlakeError("E619", place=schedule_id, job=schedule_id)
 
 
+def listed(actor: str) -> list[dict[str, Any]]:
+    """One's own schedules that are active, the oldest first."""
+    query = select(table).where(table.c.actor == actor, table.c.is_active).order_by(table.c.created_at)
+    with ops.reader().connect() as con:
+        return [dict(row._mapping) for row in con.execute(query)]
+
+
 def run_due(data_date: date) -> list[dict[str, Any]]:
     """Deliver what is due on a day: the month before, each schedule once a month; a failed one is tried again.
 

@@ -220,11 +220,11 @@ def drill(
         shown: list[tuple[Any, ...]] = []
         if compiled.is_there:
             from lake import registry
-            from products.exports.query import code_table
+            from products.exports.query import code_sql
 
             con.register("org_register", registry.orgs())
             for name, system in compiled.codes.items():
-                con.register(name, code_table(system))
+                con.execute(f"CREATE TEMP TABLE {name} AS {code_sql(system)}")
             shown = con.execute(
                 f"{compiled.rows_sql} LIMIT ? OFFSET ?", [*compiled.values, limit, offset]
             ).fetchall()

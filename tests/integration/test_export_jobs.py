@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
+import re
 import zipfile
+import zlib
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,10 +16,11 @@ import openpyxl
 import pytest
 from sqlalchemy import select
 
-from lake import access, ops
+from lake import access, duck, ops
 from lake.access import Caller
 from lake.errors import MedlakeError
-from products.exports import files, jobs, store, template
+from products.exports import files, jobs, store, summary, template
+from products.exports.query import Header
 from tests import fixtures_silver as silver
 
 DAY = date(2026, 11, 20)
@@ -128,6 +132,46 @@ def test_what_a_role_may_not_see_clear_is_masked_in_the_file(home: Path) -> None
     assert "姓名" in report["masked"] and "1390000" not in text and "429701196001010" not in text
     with pytest.raises(MedlakeError, match="E68"):
         jobs.run("hypertension", Caller("boss", "executive", "H001", "management"))
+
+
+def _content(path: Path) -> bytes:
+    """What the pages of a PDF draw: streams in ASCII85 and deflate, texts with escapes (ISO 32000 7.3.4.2, 7.4)."""
+    streams = re.findall(rb"stream\r?\n(.*?)~>", path.read_bytes(), re.S)
+    drawn = b"".join(zlib.decompress(base64.a85decode(s)) for s in streams)
+    return re.sub(
+        rb"\\(\d{3}|.)", lambda m: bytes([int(m[1], 8)]) if len(m[1]) == 3 else m[1], drawn, flags=re.S
+    )
+
+
+def test_the_printed_summary_counts_every_row_and_names_nobody(home: Path) -> None:
+    report = jobs.run("hypertension", OFFICER, format="pdf")
+    path = Path(report["file"])
+    assert path.suffix == ".pdf" and path.read_bytes().startswith(b"%PDF-")
+    assert report["rows_planned"] == report["rows_written"] == PEOPLE - 1
+    drawn = _content(path)
+    shown = [text.encode("utf-16-be") for text in ("汇总", "计划行数", "合计", f"{PEOPLE - 1}")]
+    assert [text in drawn for text in shown] == [True] * 4
+    assert "李E".encode("utf-16-be") not in drawn and b"1390000" not in drawn
+
+
+def test_the_tables_of_a_summary_add_up_to_all_rows(home: Path) -> None:
+    con = duck.connect()
+    headers = [
+        Header("org.org_short_name", "机构", "text", 1, "", "clear"),
+        Header("visited_on", "随访日期", "date", 2, "", "clear"),
+        Header("kind", "方式", "text", 2, "", "clear"),
+        Header("person.name", "姓名", "text", 4, "", "mask"),
+        Header("sbp_mmhg", "收缩压", "number", 2, "mmHg", "clear"),
+    ]
+    con.execute(
+        """CREATE TABLE job AS SELECT CASE WHEN i % 3 > 0 THEN '机构' || i % 2 END AS c0,
+        DATE '2026-01-15' + (i::INTEGER % 90) AS c1, 'k' || i % 4 AS c2, '王*' AS c3, i AS c4 FROM range(500) t(i)"""
+    )
+    made = dict(summary.counts(con, headers, "visited_on"))
+    assert list(made) == ["机构", "月份", "方式"], "neither names nor numbers are classes"
+    assert all(sum(n for _, n in found) == 500 for found in made.values())
+    assert [m for m, _ in made["月份"]] == ["2026-01", "2026-02", "2026-03", "2026-04"]
+    assert ("（未填）", 167) in made["机构"]
 
 
 def test_a_period_keeps_its_days(home: Path) -> None:

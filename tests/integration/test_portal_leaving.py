@@ -116,6 +116,18 @@ def test_a_doctor_exports_the_own_institution_only(client: TestClient) -> None:
     assert post(client, "doctor", "/exports/run", {"template": "hypertension"}).status_code == 200
 
 
+def test_a_roster_repeats_each_month_until_it_is_stopped(client: TestClient) -> None:
+    form = {"template": "hypertension", "org": "C201", "format": "pdf", "day_of_month": "3"}
+    page = post(client, "officer", "/exports/schedule", form)
+    found = re.search(r'name="schedule" value="(S[0-9a-f]+)"', page.text)
+    assert page.status_code == 200 and found and "尚未到期" in page.text
+    assert post(client, "officer", "/exports/schedule", form | {"day_of_month": "31"}).status_code == 400
+    assert post(client, "doctor", "/exports/schedule", form | {"org": "C217"}).status_code == 400
+    stop = {"schedule": found[1]}
+    assert post(client, "steward", "/exports/schedule/stop", stop).status_code == 400, "it is another's"
+    assert found[1] not in post(client, "officer", "/exports/schedule/stop", stop).text
+
+
 def test_a_county_workbook_is_bound_filled_opened_and_submitted(client: TestClient) -> None:
     import json
 

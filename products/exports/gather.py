@@ -1,0 +1,57 @@
+"""The rows of an export into one table on disk, in order, in little memory whatever their number.
+
+First the template's own rows, and their numbers in order; then what stands beside each of them (a resident, a newest
+visit), looked up by the row's number with nothing wide in memory; at last the columns, part by part. To sort what the
+joins made would be to hold it all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lake import registry
+from products.exports.query import Compiled, code_sql
+
+#: Small row groups: one is in memory, uncompressed, while it is written.
+_STORED = "ROW_GROUP_SIZE 16384, STORAGE_VERSION 'latest'"
+#: Rows of a part.
+_PART = 50_000
+_KINDS = {"number": "DOUBLE", "date": "DATE", "instant": "TIMESTAMP"}
+
+
+def gather(con: Any, compiled: Compiled, path: Path, counted_as: Callable[[int], None]) -> tuple[int, int]:
+    """Make the table ``job(c0, c1, ...)`` in a database of its own at ``path``; the connection then works in that.
+
+    Args:
+        counted_as: told the rows planned before they are fetched.
+
+    Returns:
+        rows planned, counted on the template's own table without any join, and rows that no condition could decide.
+    """
+    quoted = str(path).replace("'", "''")
+    con.execute("SET preserve_insertion_order = true; SET enable_progress_bar = false")
+    con.execute(f"ATTACH '{quoted}' AS work ({_STORED}); USE work")
+    if not compiled.is_there:
+        listed = ", ".join(f"c{n} {_KINDS.get(h.kind, 'VARCHAR')}" for n, h in enumerate(compiled.headers))
+        con.execute(f"CREATE TABLE job ({listed})")
+        counted_as(0)
+        return 0, 0
+    con.execute(f"CREATE TABLE org_register AS {registry.orgs_sql()}")
+    for name, system in compiled.codes.items():
+        con.execute(f"CREATE TABLE {name} AS {code_sql(system)}")
+    planned = int(con.execute(compiled.count_sql, compiled.values).fetchone()[0])
+    unknown = int(con.execute(compiled.unknown_sql, compiled.unknown_values).fetchone()[0])
+    counted_as(planned)
+    con.execute(f"CREATE TABLE picked AS {compiled.picked_sql}", compiled.values)
+    con.execute(f"CREATE TABLE ordered AS {compiled.order_sql}")
+    for name, sql in compiled.beside.items():
+        con.execute(f"CREATE TABLE {name} AS {sql}")
+    for first in range(0, max(planned, 1), _PART):
+        # the texts hold braces of their own (masks are patterns)
+        part = compiled.part_sql.replace("{first}", str(first)).replace("{last}", str(first + _PART))
+        con.execute(f"INSERT INTO job {part}" if first else f"CREATE TABLE job AS {part}")
+    for name in ("picked", "ordered", *compiled.beside):
+        con.execute(f"DROP TABLE {name}")
+    return planned, unknown
