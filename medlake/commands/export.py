@@ -31,7 +31,9 @@ def export(
         str, typer.Option(help="操作者所在机构 / institution of who exports; the root if unset")
     ] = "",
     purpose: Annotated[str, typer.Option(help="用途 / purpose; the template's own if unset")] = "",
-    format: Annotated[str, typer.Option(help="xlsx | csv | pdf (a summary of counts); by the file's name if unset")] = "",
+    format: Annotated[
+        str, typer.Option(help="xlsx | csv | pdf (a summary of counts); by the file's name if unset")
+    ] = "",
     recipient: Annotated[
         str, typer.Option(help="集团外的接收方，文件将加密 / recipient outside; sealed")
     ] = "",

@@ -63,9 +63,7 @@ def rows(sql: str) -> list[tuple[Any, ...]]:
 def findings(table: str) -> set[tuple[str, str]]:
     scan = tables.scan_sql("quality/finding")
     return set(
-        rows(
-            f"SELECT rule_id, record_key FROM {scan} WHERE table_name = '{table}' AND last_seen_on IS NULL"
-        )
+        rows(f"SELECT rule_id, record_key FROM {scan} WHERE table_name = '{table}' AND last_seen_on IS NULL")
     )
 
 
