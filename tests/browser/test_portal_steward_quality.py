@@ -34,8 +34,8 @@ def browser() -> Iterator[Browser]:
         made.close()
 
 
-def page_of(browser: Browser, portal: Portal, user: str, width: int = 1366, **more: bool) -> Page:
-    context = browser.new_context(viewport={"width": width, "height": 768}, **more)
+def page_of(browser: Browser, portal: Portal, user: str, width: int = 1366, script: bool = True) -> Page:
+    context = browser.new_context(viewport={"width": width, "height": 768}, java_script_enabled=script)
     context.add_cookies([{"name": sessions.COOKIE, "value": world.word_of(user), "url": portal.base}])
     return context.new_page()
 
@@ -89,7 +89,7 @@ def test_a_ticket_goes_by_mouse_and_by_links_without_script(portal: Portal, brow
     page.locator("#move").get_by_role("button", name="标记已修复").click()
     page.locator(f"[data-lane=fixed] #t-{item}").wait_for()
     assert state(item) == "fixed"
-    plain = page_of(browser, portal, "guan1", java_script_enabled=False)
+    plain = page_of(browser, portal, "guan1", script=False)
     plain.goto(f"{portal.base}/tickets?org=C210")
     card = plain.locator(".ticket").first
     item = str(card.get_attribute("data-id"))
