@@ -72,6 +72,15 @@ def end_of_workdays(org_code: str, base: datetime, count: int) -> datetime:
     return datetime.combine(day, closing_time(org_code, day), SHANGHAI)
 
 
+def workdays_before(org_code: str, base: datetime, count: int) -> datetime:
+    """Close of business of the ``count``-th working day before the day of ``base`` (that day does not count)."""
+    day = base.astimezone(SHANGHAI).date()
+    while count:
+        day -= timedelta(days=1)
+        count -= is_workday(day)
+    return datetime.combine(day, closing_time(org_code, day), SHANGHAI)
+
+
 def end_of_local_day(base: datetime, days: int) -> datetime:
     """The last second of the local day ``days`` after the day of ``base``."""
     day = base.astimezone(SHANGHAI).date() + timedelta(days=days)

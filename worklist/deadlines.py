@@ -63,6 +63,8 @@ def limit_of(
     if not own:
         return base
     chosen = max(own, key=lambda p: (p[0] == org_code, p[1].case == case, p[1].valid_from))[1]
+    if base and base.before:  # an own number of working days before the same date
+        return replace(chosen, when=base.when, case=case, until=base.until, before=chosen.amount)
     return replace(chosen, when=base.when if base else None, case=case)
 
 
@@ -93,6 +95,8 @@ def due(limit: Limit, base: datetime, org_code: str, facts: Mapping[str, Any]) -
     """When the step is due, UTC; None when the limit names a date that the item does not have."""
     if limit.until:
         at = _parsed(facts.get(limit.until))
+        if at and limit.before:
+            return calendar.workdays_before(org_code, at, limit.before).astimezone(UTC)
         return calendar.end_of_local_day(at, 0).astimezone(UTC) if at else None
     if limit.unit == "workdays":
         return calendar.end_of_workdays(org_code, base, limit.amount).astimezone(UTC)

@@ -62,7 +62,10 @@ class Transition:
 
 @dataclass(frozen=True)
 class Limit:
-    """How long a step may take, in one case, from one date on. ``until`` names a date of the payload instead."""
+    """How long a step may take, in one case, from one date on.
+
+    ``until`` names a date of the payload instead: its end, or close of business so many working days ``before`` it.
+    """
 
     valid_from: date
     valid_to: date | None
@@ -72,6 +75,7 @@ class Limit:
     amount: int = 0
     unit: str = ""
     until: str = ""
+    before: int = 0
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,7 @@ def _deadline(node: dict[str, Any]) -> Deadline:
             amount=n.get("amount", 0),
             unit=n.get("unit", ""),
             until=n.get("until", ""),
+            before=n.get("before", 0),
         )
         for n in node["limits"]
     )

@@ -10,6 +10,7 @@ from lake import runs, work
 from lake.errors import MedlakeError
 from lake.local_time import SHANGHAI
 from lake.log import logger
+from quality.rule import rulebook
 from quality.tickets import KIND, counting, history, waiving
 from quality.tickets.counting import Checked
 from quality.tickets.history import Ticket
@@ -118,11 +119,22 @@ def _facts(row: Mapping[str, Any], at: Checked) -> dict[str, Any]:
         "finding_ids", "doctor_ids",
     )  # fmt: skip
     facts = {n: row[n] for n in kept}
+    if row["severity"] == "error" and _is_reported(row["rule_id"], at.data_date):
+        facts["report_due_on"] = parameters(at.data_date).report_due_on(at.data_date).isoformat()
     return facts | {
         "first_seen_on": row["first_seen_on"].isoformat(),
         "run_id": at.run_id,
         "data_date": at.data_date.isoformat(),
     }
+
+
+def _is_reported(rule_id: str, day: date) -> bool:
+    """Whether a rule holds records back from what the month's public-health report counts."""
+    rule = next((r for r in rulebook().rules if r.id == rule_id), None)
+    products = (
+        {p for t in rule.targets for p, effect in t.products.items() if effect != "show"} if rule else set()
+    )
+    return bool(products & set(parameters(day).report_products))
 
 
 def _request(row: Mapping[str, Any], at: Checked) -> work.Request:

@@ -87,10 +87,10 @@ def test_counts_follow_and_take_the_ticket_from_nobody(lake_home: Path) -> None:
 
 
 def test_an_escalated_ticket_stays_with_the_lead_when_counts_change(lake_home: Path) -> None:
-    asked(DAY, finding("V1"))
+    asked(DAY, finding("V1", severity="warn"))
     worklist.fire(datetime.now(UTC) + timedelta(days=30))
     assert one().owner_role == "org_qc_lead"
-    asked(after(1), finding("V1"), finding("V2"))
+    asked(after(1), finding("V1", severity="warn"), finding("V2", severity="warn"))
     assert (one().owner_role, one().payload["findings"]) == ("org_qc_lead", 2)
 
 
