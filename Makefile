@@ -52,11 +52,12 @@ test: test-deps ## run all tests (what CI runs)
 test-unit: setup-platform ## tests that need no server, under a minute
 	@$(PY) -m pytest tests/unit
 
-check: setup-platform ## format, lint, types, import contracts, SQL lint, dbt parse
+check: setup-platform ## format, lint, types, import contracts, known advisories, SQL lint, dbt parse
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@.venv/bin/python .ci/audit_dependencies.py
 	@.venv/bin/sqlfluff lint --processes 2 --disable-progress-bar dbt/models
 	@.venv/bin/medlake dbt-parse
 
