@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import duckdb
 
 from lake import tables
@@ -38,8 +40,8 @@ def _rows_touched(full: str, old: int, new: int) -> int | None:
     return rows
 
 
-def _by_batch(connection: duckdb.DuckDBPyConnection, full: str, old: int, new: int, keys: str) -> str | None:
-    """Keys of the rows whose batch the old version did not know, where these are all that was touched.
+def _by_batch(connection: duckdb.DuckDBPyConnection, full: str, old: int, new: int) -> str | None:
+    """Condition of the rows whose batch the old version did not know, where these are all that was touched.
 
     A row of a batch that is new was touched. Where as many rows were touched as there are such rows, there are no
     others: a correction or a changed code list, which rewrite rows under their old batch, do not pass here.
@@ -52,9 +54,9 @@ def _by_batch(connection: duckdb.DuckDBPyConnection, full: str, old: int, new: i
     if None in known:
         return None
     listed = ", ".join("'" + b.replace("'", "''") + "'" for b in known) or "''"
-    sql = f"SELECT {keys} FROM {after} WHERE batch_id NOT IN ({listed})"
-    found = connection.execute(f"SELECT count(*) FROM ({sql})").fetchone()
-    return sql if found is not None and found[0] == rows else None
+    is_new = f"batch_id NOT IN ({listed})"
+    found = connection.execute(f"SELECT count(*) FROM {after} WHERE {is_new}").fetchone()
+    return is_new if found is not None and found[0] == rows else None
 
 
 def _by_value(full: str, old: int, new: int, keys: str, columns: list[str]) -> str | None:
@@ -76,7 +78,17 @@ def _by_value(full: str, old: int, new: int, keys: str, columns: list[str]) -> s
     )
 
 
-def find(connection: duckdb.DuckDBPyConnection, table: str, old: int | None, new: int | None) -> int | None:
+@dataclass(frozen=True)
+class Touched:
+    """How many records were touched; ``is_new``: the condition that tells them in the new version, where there is one."""
+
+    count: int
+    is_new: str = ""
+
+
+def find(
+    connection: duckdb.DuckDBPyConnection, table: str, old: int | None, new: int | None
+) -> Touched | None:
     """Make ``touched_<table>``, the full keys of all records that were added, changed or removed between two versions.
 
     Returns:
@@ -84,9 +96,9 @@ def find(connection: duckdb.DuckDBPyConnection, table: str, old: int | None, new
         that neither lake has did not change, and has no such keys.
     """
     if old is None and new is None:
-        return 0
+        return Touched(0)
     keys = ", ".join(name(k) for k in table_contract(table).full_key)
-    full = f"silver/{table}"
+    full, is_new = f"silver/{table}", ""
     if old is None or new is None:
         return None
     if old == new:
@@ -94,13 +106,14 @@ def find(connection: duckdb.DuckDBPyConnection, table: str, old: int | None, new
     elif tables.changes_sql(full, old, new) is None:
         return None
     else:
-        sql = _by_batch(connection, full, old, new, keys) if new > old else None
+        is_new = (_by_batch(connection, full, old, new) if new > old else None) or ""
+        sql = f"SELECT {keys} FROM {tables.scan_sql(full, new)} WHERE {is_new}" if is_new else ""
         sql = sql or _by_value(full, old, new, keys, list(tables.columns(full, new)))
     if sql is None:
         return None
     connection.execute(f"CREATE OR REPLACE TABLE {touched_table(table)} AS SELECT DISTINCT * FROM ({sql})")
     row = connection.execute(f"SELECT count(*) FROM {touched_table(table)}").fetchone()
-    return int(row[0]) if row else 0
+    return Touched(int(row[0]) if row else 0, is_new)
 
 
 def entries(old: int | None, new: int | None) -> str | None:

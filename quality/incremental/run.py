@@ -6,7 +6,7 @@ findings of the check before that these are held against. Equal to a full run: t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -18,6 +18,7 @@ from quality import engine, prepare
 from quality.compile import name, text
 from quality.engine import Evaluated, evaluate
 from quality.incremental import changed, plan, signature
+from quality.incremental.changed import Touched
 from quality.incremental.plan import Plan
 from quality.incremental.store import COUNT, Pair, Previous
 from quality.incremental.worlds import World, Worlds
@@ -70,6 +71,7 @@ def _near(
     before: Previous,
     run: Run,
     entries: str,
+    touched: Mapping[str, Touched],
 ) -> tuple[Worlds, Evaluated]:
     """Judge what is near the change on both sides; what was said and counted goes to the main connection."""
     small = plan.book_of(book, sorted_.narrow)
@@ -79,7 +81,7 @@ def _near(
     worlds.take(concerned, entries)
     if sorted_.by_person:
         worlds.widen(concerned)
-    worlds.cut(concerned)
+    worlds.cut(concerned, touched)
     past, found = (worlds.flags_of(side) for side in worlds.sides)
     evaluate(worlds.before.connection, small, before.run.data_date, flags=past, is_told=False)
     made = evaluate(worlds.now.connection, small, run.data_date, flags=found)
@@ -194,13 +196,14 @@ def evaluate_changes(
     """
     now = signatures(connection, book, run.data_date)
     old, new = before.run.versions, run.versions
-    known: dict[str, int | None] = {}
+    known: dict[str, Touched | None] = {}
 
     def count(table: str) -> int | None:
         if table not in known:
             full = f"silver/{table}"
             known[table] = changed.find(connection, table, old.get(full), new.get(full))
-        return known[table]
+        touched = known[table]
+        return None if touched is None else touched.count
 
     index = "silver/person_identifier"
     entries = changed.entries(old.get(index), new.get(index))
@@ -225,7 +228,8 @@ def evaluate_changes(
     )
     if sorted_.narrow:
         assert entries is not None
-        worlds, near = _near(connection, book, sorted_, before, run, entries)
+        touched = {t: found for t, found in known.items() if found is not None}
+        worlds, near = _near(connection, book, sorted_, before, run, entries, touched)
     _counts(connection, before)
     _standing(connection, before, waived)
     again = connection.execute("SELECT count(*) FROM judged_again").fetchone()

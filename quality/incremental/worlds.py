@@ -16,6 +16,7 @@ from lake.contracts import table_contract
 from quality import prepare
 from quality.compile import name
 from quality.incremental import changed
+from quality.incremental.changed import Touched
 
 _ARCHIVE = "ph_archive"
 
@@ -89,6 +90,10 @@ class Worlds:
     def _is_empty(self, shared: str) -> bool:
         return self._main.execute(f"SELECT 1 FROM {self._shared(shared)} LIMIT 1").fetchone() is None
 
+    def _count(self, shared: str) -> int:
+        row = self._main.execute(f"SELECT count(*) FROM {self._shared(shared)}").fetchone()
+        return int(row[0]) if row else 0
+
     def take(self, concerned: set[str], entries: str) -> None:
         """Find whose the changed records (``changed.find``) and index entries (``changed.entries``) are."""
         for table in sorted(concerned):
@@ -145,8 +150,11 @@ class Worlds:
         for table in of_persons:
             self._add(table, _persons(table), f"EXISTS ({same})")
 
-    def cut(self, concerned: set[str]) -> None:
-        """Cut both sides down to what is near, with the archives and index entries that it names."""
+    def cut(self, concerned: set[str], touched: Mapping[str, Touched]) -> None:
+        """Cut both sides down to what is near, with the archives and index entries that it names.
+
+        Where no more is near than was touched, the new version is asked by batch: its reader then skips the other rows.
+        """
         self._make("named_archive", "SELECT NULL::VARCHAR AS archive_id WHERE false")
         self._make("named_patient", "SELECT NULL::VARCHAR AS identifier_value WHERE false")
         for table in sorted(concerned):
@@ -164,9 +172,11 @@ class Worlds:
             else:
                 same = " AND ".join(f"n.{name(k)} = t.{name(k)}" for k in table_contract(table).full_key)
                 condition = f"EXISTS (SELECT 1 FROM {self._shared('near_' + table)} AS n WHERE {same})"
+            known = touched.get(table, Touched(0))
+            is_exact = table != _ARCHIVE and known.is_new and self._count(f"near_{table}") == known.count
             for side in self.sides:
                 if side.has(table):
-                    side.cut(table, condition)
+                    side.cut(table, known.is_new if is_exact and side is self.now else condition)
         named = (
             f"t.identifier_value IN (SELECT archive_id FROM {archives}) "
             f"OR t.identifier_value IN (SELECT identifier_value FROM {patients})"
