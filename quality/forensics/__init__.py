@@ -31,6 +31,12 @@ def days_of(quarter: str) -> tuple[date, date]:
     return date(year, nth * 3 - 2, 1), after - timedelta(days=1)
 
 
+def quarter_before(day: date) -> str:
+    """The newest quarter that is over on a day, such as ``2026Q3``."""
+    nth = (day.month - 1) // 3
+    return f"{day.year}Q{nth}" if nth else f"{day.year - 1}Q4"
+
+
 def build(quarter: str) -> dict[str, Any]:
     """Screen a quarter with the newest run's data and replace that quarter's leads; again gives the same rows.
 

@@ -61,7 +61,7 @@ def test_every_dag_loads(loaded: dict[str, object]) -> None:
     assert loaded["errors"] == {}
     assert set(loaded["dags"]) == {  # type: ignore[call-overload]
         *(f"ingest_{feed}" for feed in _connected()),
-        *("backfill", "watch", "link", "check", "build", "publish"),
+        *("backfill", "watch", "link", "check", "build", "publish", "forensics"),
     }
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import pytest
+import yaml
 
+from lake import access
 from lake.errors import MedlakeError
-from quality.forensics import days_of
+from quality.forensics import days_of, quarter_before
 from quality.forensics.screen import screen, visits_sql
 from quality.forensics.statistics import chi_square, q_values
 
@@ -110,3 +113,20 @@ def test_days_of_a_quarter(quarter: str, first: date, last: date) -> None:
 def test_another_spelling_is_refused(quarter: str) -> None:
     with pytest.raises(MedlakeError, match="E454"):
         days_of(quarter)
+
+
+@pytest.mark.parametrize(
+    ("day", "quarter"),
+    [(date(2026, 10, 10), "2026Q3"), (date(2026, 12, 31), "2026Q3"), (date(2027, 1, 10), "2026Q4")],
+)
+def test_the_quarter_before_a_day_is_over(day: date, quarter: str) -> None:
+    assert quarter_before(day) == quarter
+    assert days_of(quarter)[1] < day
+
+
+def test_a_lead_is_read_by_whom_its_fields_levels_let() -> None:
+    fields = yaml.safe_load((Path(__file__).parents[2] / "catalog" / "derived_tables.yaml").read_text("utf-8"))
+    given = {f["name"]: f["level"] for f in fields["quality/forensic_lead"]["fields"]}
+    assert {f: access.level("quality/forensic_lead", f, given) for f in given} == given
+    assert access.level("quality/forensic_lead", "note_zh") == 3
+    assert access.level("quality/forensic_lead", "anything_new") == access.policy().unknown_level
