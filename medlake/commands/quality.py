@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +12,11 @@ from medlake import show
 from medlake.commands.base import Day, Json, measured
 
 app = typer.Typer(help="质控 / rules, findings, gates", no_args_is_help=True)
+
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="另写成 Markdown 表格 / write the table per rule as Markdown too"),
+]
 
 
 @app.command()
@@ -27,13 +32,16 @@ def check(day: Day, json: Json = False) -> None:
 
 
 @app.command()
-def evaluate(json: Json = False) -> None:
+def evaluate(json: Json = False, out: Out = None) -> None:
     """对照注入的错误：每条规则找回多少 / how many injected faults each rule found."""
 
     def work() -> dict[str, Any]:
         from quality import evaluation
 
-        return evaluation.evaluate()
+        result = evaluation.evaluate()
+        if out is not None:
+            out.write_text(evaluation.page(result), encoding="utf-8")
+        return result
 
     measured(work, json, "质控评估 evaluate")
 
