@@ -54,10 +54,10 @@ def read_yaml(text: str, place: str) -> Any:
     Raises:
         MedlakeError: E447, it is not YAML.
     """
-    from quality.rule import _Loader
+    from quality.rule import Loader
 
     try:
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=Loader)
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f":{where.line + 1}" if where else ""
