@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -118,7 +118,9 @@ async def ask(request: Request) -> Response:
 
 
 @router.get("/research/{cohort}")
-def again(request: Request, cohort: str, version: int | None = None) -> Response:
+def again(
+    request: Request, cohort: str, version: Annotated[int | None, Query(ge=1, le=1_000_000)] = None
+) -> Response:
     """Run a saved cohort once more: the same definition over what is published now."""
     try:
         wanted = saved.get(cohort, version)

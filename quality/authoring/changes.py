@@ -52,9 +52,16 @@ def _found(nodes: Mapping[str, Any], rule_id: str) -> tuple[dict[str, Any], dict
     return None
 
 
+def _scalar(key: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise _bad(key, "a number is wanted / 应为数值") from None
+
+
 def _step(name: str, key: str, value: str, on: date) -> dict[str, Any]:
     dated = _DATED.fullmatch(value)
-    number = yaml.safe_load(dated["value"] if dated else value)
+    number = _scalar(key, dated["value"] if dated else value)
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise _bad(key, f"{name}: a number is wanted / 应为数值")
     try:
@@ -101,7 +108,7 @@ def with_settings(rule: Mapping[str, Any], settings: Sequence[str], on: date) ->
         elif parts[0] == "products" and len(parts) == 2:
             made["products"] = {**made["products"], parts[1]: value}
         elif key in SETTABLE:
-            made[key] = yaml.safe_load(value) if key == "tolerance_pct" else value
+            made[key] = _scalar(key, value) if key == "tolerance_pct" else value
         else:
             raise _bad(key, f"{', '.join(SETTABLE)}, params.*, org.*.*, products.*")
     return made
@@ -119,6 +126,8 @@ def _one(node: Any, nodes: Mapping[str, Any], place: str) -> dict[str, Any]:
         or not isinstance(node["rules"][0], dict)
     ):
         raise _bad(f"{place}:rules", "one rule / 应有一条规则")
+    if not isinstance(node.get("domain"), str) or not node["domain"]:
+        raise _bad(f"{place}:id", "a rule's id begins with its domain / 规则编号以域开头，如 HTN-001")
     shipped: Mapping[str, Any] = next((n for n in nodes.values() if n["domain"] == node.get("domain")), {})
     node = copy.deepcopy(node)
     named = {k: node.get(k) or shipped.get(k) for k in ("domain", "domain_zh", "domain_en")}

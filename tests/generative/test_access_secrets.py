@@ -189,7 +189,12 @@ def test_sorting_or_filtering_by_what_is_not_clear_is_refused_for_every_field(ro
             for org in (access_scope.root(), "C201", "X999"):
                 caller = Caller("u", role, org, purpose)
                 for field, act in access.columns(caller, table, fields).items():
-                    for way in ({"filters": [field]}, {"sort": [field]}, {"sort": [field.upper()]}):
+                    ways: list[dict[str, Any]] = [
+                        {"filters": [field]},
+                        {"sort": [field]},
+                        {"sort": [field.upper()]},
+                    ]
+                    for way in ways:
                         if act == "clear":
                             continue
                         with pytest.raises(MedlakeError) as refused:

@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 from lake import audit, audit_alerts, audit_retention, audit_search, audit_verify, ops
 from lake.access_tables import audit_archive, audit_person
 from lake.errors import MedlakeError
+from lake.local_time import SHANGHAI
 from lake.settings import settings
-from portal import accounts
+from portal import account_store, accounts
 from portal.app import create_app
 
 ENTRY = ops.audit_entry
@@ -200,3 +201,51 @@ def test_an_account_is_proposed_by_one_and_let_in_by_another(lake_home: Path) ->
     assert run.invoke(app, ["accounts", "activate", "zhang.wei", "--as", "sec"]).exit_code == 0
     told = run.invoke(app, ["accounts", "list", "--json"]).stdout
     assert '"active"' in told and first["first_password"] not in told
+
+
+def test_night_work_own_record_and_colleagues_raise_alerts(
+    lake_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the clock of Shanghai, and by the staff's own residents; whoever looks at strangers by day raises none."""
+    for user, resident in (("wang", "e-wang"), ("liu", "e-liu")):
+        account_store.create(
+            user, "测", "pharmacist", "C201", by="t", word="Correct-Horse-9", empi_id=resident
+        )
+
+    def at(hour: int, *persons: str, actor: str = "wang") -> int:
+        class Clock(datetime):
+            @classmethod
+            def now(cls, tz: Any = None) -> Any:
+                return datetime(2026, 11, 20, hour, 30, tzinfo=SHANGHAI).astimezone(tz)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(audit, "datetime", Clock)
+            return note(actor, *persons)
+
+    at(12, "e1", "e2")
+    at(21, "e1")
+    at(6, "e1", actor="li")
+    nights = [at(22, "e1"), at(5, "e3", actor="li")]
+    own, colleague = at(10, "e-wang", "e1"), at(11, "e-wang", "e4", actor="li")
+    audit.record("login", actor="zhao", purpose="login", tables=[], fields=[], rows=0, result="ok")
+    window = [datetime(2026, 11, day, tzinfo=SHANGHAI).astimezone(UTC) for day in (19, 22)]
+    told = {(a["kind"], a["actor"], a["seq"]) for a in audit_alerts.alerts(*window)}
+    assert told == {
+        ("night", "wang", nights[0]), ("night", "li", nights[1]), ("own_record", "wang", own),
+        ("colleague", "li", colleague),
+    }  # fmt: skip
+
+
+def test_looking_at_many_residents_raises_an_alert_also_from_the_archive(lake_home: Path) -> None:
+    account_store.create("wang", "测", "pharmacist", "C201", by="t", word="Correct-Horse-9", empi_id="e-wang")
+    limit = audit_alerts.parameters()["volume_persons"]
+    seq = note("wang", *[f"e{n}" for n in range(limit - 1)], "e-wang", rows=5)
+    note("li", *[f"e{n}" for n in range(limit - 1)], rows=5)
+    now = datetime.now(UTC)
+    asked = (now - timedelta(hours=1), now + timedelta(hours=1))
+    found = {(a["kind"], a["actor"], a["seq"]) for a in audit_alerts.alerts(*asked) if a["kind"] != "night"}
+    assert found == {("volume", "wang", seq), ("own_record", "wang", seq)}
+    audit_retention.retain(now + timedelta(days=181))
+    assert found == {
+        (a["kind"], a["actor"], a["seq"]) for a in audit_alerts.alerts(*asked) if a["kind"] != "night"
+    }
