@@ -32,10 +32,10 @@ HOME_VISIT, CLINIC = "2", "1"
 
 def make(world: World, seed: int) -> None:
     """Staff and attachments of the records as they are by now."""
-    rng = stream(seed, "office")
-    world.tables[STAFF] = make_staff(world.tables, world.window, rng).combine_chunks()
+    own, others = stream(seed, "office", STAFF), stream(seed, "office", PICTURE)
+    world.tables[STAFF] = make_staff(world.tables, world.window, own).combine_chunks()
     world.tables[PICTURE] = make_attachments(
-        world.tables[EXAM], world.tables["htn_visit"], world.window, rng
+        world.tables[EXAM], world.tables["htn_visit"], world.window, others
     ).combine_chunks()
 
 
