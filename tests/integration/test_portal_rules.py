@@ -114,6 +114,8 @@ def test_a_condition_is_changed_and_a_proposal_taken_back(first: TestClient) -> 
     [
         ({}, "E447"),
         ({"param.min_age": "很多"}, "E447"),
+        ({"param.min_age": "{{7*7}}"}, "E447"),
+        ({"tolerance_pct": "%"}, "E447"),
         ({"param.min_age": "36", "on": "2026-02-30"}, "E447"),
         ({"severity": "fatal"}, "E447"),
         ({"condition": "no_such_column > 1"}, "E4"),

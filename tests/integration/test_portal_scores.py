@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from lake import tables
+from lake.errors import MedlakeError
 from lake.settings import settings
 from portal import score_pages
 from portal.accounts import Person
@@ -57,6 +58,18 @@ def test_a_card_says_how_its_score_is_made() -> None:
     for part in found["told"]["parts"]:
         assert part["rule_id"] in page and f"{part['points']:.2f}" in page
     assert "先验强度" in page and "<svg" in page
+
+
+def test_a_card_of_an_older_check_that_kept_no_parts_is_there_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def older(*_: str) -> None:
+        raise MedlakeError("E453", data_date=date(2026, 11, 20))
+
+    monkeypatch.setattr(score_pages, "_explained", older)
+    answer = client("steward").get("/scores/C201?domain=HTN")
+    assert answer.status_code == 200 and "没有留下逐条明细" in answer.text
+    assert client("steward").get("/scores/C201?domain=NOPE").status_code == 404
 
 
 @pytest.mark.parametrize(
