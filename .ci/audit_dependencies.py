@@ -1,8 +1,9 @@
 """Locked packages against a list of known advisories that is kept by hand, and each of them with a digest from the index.
 
-This is no vulnerability database: ``advisories.csv`` names what its keepers knew on the day below,
-written down from general knowledge (the index reached where it was made answers 404 to what pip-audit asks). Where there is a network, run ``uvx pip-audit -r`` over
-``uv export`` besides. Nothing here asks the network, so nothing fails by it. Exit 1: a locked version is older than a fix.
+This is no vulnerability database: ``advisories.csv`` names what its keepers knew on the day below, written down from
+general knowledge (the index reached where it was made answers 404 to what pip-audit asks). Where there is a network, run
+``uvx pip-audit -r`` over ``uv export`` besides. Nothing here asks the network, so nothing fails by it. Exit 1: a locked
+version is older than a fix.
 """
 
 from __future__ import annotations
