@@ -23,6 +23,7 @@ from portal.app import create_app
 from quality import authoring, entry
 from quality.authoring import overlay
 from quality.rule import rulebook
+from quality.shapes import contract_tables
 from tests import quality_world as world
 
 DAY = world.DAY_1
@@ -103,6 +104,41 @@ def test_residents_rows_are_looked_up_for_their_own_institution(city: Path) -> N
     assert again["rows"] == built["rows"]
     assert len(list((city / "quality" / "entry").glob("*.duckdb"))) == 1
     assert checker.check("htn_visit", record, org, DAY)["records"] == [own]
+
+
+@pytest.mark.parametrize("table", ["htn_visit", "dm_visit"])
+def test_records_typed_in_again_beside_their_residents_rows_have_the_days_findings(
+    city: Path, table: str
+) -> None:
+    """The store keeps of other tables what rules read, and no more: nothing that a rule reads may be missing."""
+    if not (city / "quality" / "entry" / "residents.json").exists():
+        entry.build_residents(DAY)
+    known, checker, wanted = contract_tables()[table], entry.open_checker(), findings(table)
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        silver = connection.sql(f"FROM {tables.scan_sql(f'silver/{table}')}").to_arrow_table().to_pylist()
+    by_org: dict[str, list[dict[str, Any]]] = {}
+    for row in silver:
+        by_org.setdefault(row["org_code"], []).append(row)
+    judged, wrong, looking_back = 0, [], set()
+    of_queries = {r.id for r in rulebook().of_table(table) if r.target(table).query}
+    for org, given in sorted(by_org.items(), key=lambda pair: -len(pair[1]))[:6]:
+        fields = [f.name for f in known.fields]
+        plain = [{f: _as_json(row[f]) for f in fields if row.get(f) is not None} for row in given[:200]]
+        told = checker.check(table, plain, org, DAY)["records"]
+        for row, record in zip(given, told, strict=False):
+            key = "|".join(str(row[k]) for k in known.key)
+            found = {v["rule_id"] for v in record["violations"]}
+            left = {n["rule_id"] for n in record["not_evaluated"]}
+            looking_back |= set(record["evaluated"]) & of_queries
+            judged += len(record["evaluated"])
+            wrong += [(r, key) for r in found ^ ({r for r, k in wanted if k == key} - left)]
+    assert wrong == []
+    assert judged > 500 and looking_back, "rules that look back are among them"
+
+
+def _as_json(value: Any) -> Any:
+    return value if isinstance(value, str | bool | int | float) else value.isoformat()
 
 
 def test_a_dry_run_says_what_the_next_check_finds(city: Path) -> None:
