@@ -247,6 +247,14 @@ def _gather(
         return
     org, rows = found
     chosen = rows[quiet[rows]]
+    # whoever is just above the goal is seen by another institution's team
+    just = where & (here >= above[0]) & (here <= above[1]) & settled(world, table, "visit_id")
+    gone = rows[(just & ~_logged(world, table))[rows]][: max(len(rows) - CLUSTER, 0)]
+    others = world.array(table, "org_code").astype(str)
+    others = others[where & (others != org)]
+    if len(others):
+        world.put(table, gone, org_code=str(min(others)))
+        rows = np.setdiff1d(rows, gone)
     over = int(
         ((world.array(table, value)[rows] >= above[0]) & (world.array(table, value)[rows] <= above[1])).sum()
     )
