@@ -57,6 +57,8 @@ ROOMS: tuple[Room, ...] = (
         frozenset({"steward", "officer", "doctor", "laboratory", "pharmacist"}),
         "质量",
     ),
+    Room("identity", "主索引", ("/identity",), frozenset({"steward"}), "身份"),
+    Room("archives", "档案归属", ("/archives",), frozenset({"steward", "officer"}), "身份"),
     Room("corrections", "数据更正", ("/corrections",), frozenset({"steward", "doctor"}), "质量"),
     Room("quarantine", "隔离区", ("/quarantine",), frozenset({"steward"}), "数据"),
     Room("codes", "编码", ("/codes",), frozenset({"steward"}), "数据"),

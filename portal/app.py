@@ -20,6 +20,7 @@ from portal import accounts, pages, throttle
 from portal.door import Door
 from portal.routers import (
     account,
+    archives,
     audit,
     catalogue,
     codes,
@@ -30,6 +31,7 @@ from portal.routers import (
     findings,
     glass,
     home,
+    identity,
     ingest,
     ledger,
     login,
@@ -122,6 +124,8 @@ def create_app() -> FastAPI:
         tickets,
         scores,
         rules,
+        identity,
+        archives,
     ):
         app.include_router(room.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC_DIR), name="static")

@@ -50,7 +50,7 @@ class Scores:
     def scale(self, domain: str) -> float:
         """Left end of the intervals' axis; the right end is 100."""
         lows = [c["score_low"] for c in self.cards.get(domain, []) if c["score_low"] is not None]
-        return max(0.0, 5 * (min(lows, default=95.0) // 5))
+        return max(0.0, 5 * (min([*lows, 95.0]) // 5))
 
 
 def gather_scores(

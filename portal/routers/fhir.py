@@ -122,7 +122,7 @@ def close(app: Any) -> None:
     _service(app).threads.shutdown()
 
 
-def _index(app: Any) -> Index:
+def registry_of(app: Any) -> Index:
     """The registry of this process, opened by the first who asks.
 
     Raises:
@@ -142,7 +142,7 @@ def warm(app: Any) -> None:
     from empi.online import Query
 
     try:
-        _index(app).match(Query(name="张三", sex_code="1"))
+        registry_of(app).match(Query(name="张三", sex_code="1"))
     except MedlakeError:  # whoever asks is told
         return
     except Exception as error:  # an index that cannot be read must not keep the portal from its other rooms
@@ -215,7 +215,7 @@ def _answered(
     """The same in a thread: one that waits for the audit's disk keeps nobody else waiting."""
     try:
         base = str(request.base_url).rstrip("/") + "/fhir"
-        call = Call(_index(request.app), asker.client.org_code, asker.actor, base, asker.key)
+        call = Call(registry_of(request.app), asker.client.org_code, asker.actor, base, asker.key)
         answer = operation(call, given)
     except MedlakeError as error:
         return _refused(request, action, asker, error)

@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from quality import page_scores
 from quality.scorecards import parameters
 from quality.scorecards.compute import scorecards
 
@@ -125,3 +126,14 @@ def test_rules_in_observation_and_rules_that_are_leads_take_no_points() -> None:
     sql = f"SELECT {columns} FROM scorecard ORDER BY ALL"
     without = computed(plain).execute(sql).fetchall()
     assert computed(plain + extra, observing=("error-new",)).execute(sql).fetchall() == without
+
+
+@pytest.mark.parametrize(
+    ("lows", "left"),
+    [([], 95.0), ([100.0, 100.0], 95.0), ([None, 97.2], 95.0), ([81.4, 99.0], 80.0), ([3.0], 0.0)],
+)
+def test_the_axis_of_intervals_never_shrinks_to_nothing(lows: list[float | None], left: float) -> None:
+    scores = page_scores.Scores(
+        "", {}, 0, [], domains={"HTN": "高血压"}, cards={"HTN": [{"score_low": low} for low in lows]}
+    )
+    assert scores.scale("HTN") == left
