@@ -125,7 +125,9 @@ def test_the_quarter_before_a_day_is_over(day: date, quarter: str) -> None:
 
 
 def test_a_lead_is_read_by_whom_its_fields_levels_let() -> None:
-    fields = yaml.safe_load((Path(__file__).parents[2] / "catalog" / "derived_tables.yaml").read_text("utf-8"))
+    fields = yaml.safe_load(
+        (Path(__file__).parents[2] / "catalog" / "derived_tables.yaml").read_text("utf-8")
+    )
     given = {f["name"]: f["level"] for f in fields["quality/forensic_lead"]["fields"]}
     assert {f: access.level("quality/forensic_lead", f, given) for f in given} == given
     assert access.level("quality/forensic_lead", "note_zh") == 3
