@@ -245,7 +245,8 @@ def draw(connection: duckdb.DuckDBPyConnection, run: Run) -> int:
     )
     connection.execute(
         f"""INSERT INTO source_record BY NAME
-        SELECT r.rec_no, {KEY}, {columns} FROM ({sources.registrations(run, "day_drawn")}) s
+        SELECT r.rec_no, {KEY}, {columns} FROM (
+            SELECT * EXCLUDE (rec_no) FROM source_record UNION ALL BY NAME {sources.registrations(run, "day_drawn")}) s
         JOIN (SELECT rec_no, {KEY} FROM record) r USING ({KEY})"""
     )
     connection.execute("CREATE OR REPLACE VIEW linkable AS SELECT * FROM record WHERE NOT is_unknown")

@@ -25,6 +25,8 @@ _NEWEST = select(ops.audit_entry).order_by(ops.audit_entry.c.seq.desc()).limit(1
 _APPEND = insert(ops.audit_entry)
 _HEAD = select(audit_head).where(audit_head.c.head_id == 1)
 
+#: Residents of an entry that are written at once.
+_PART = 20_000
 #: What stands in place of a seal once a forged one was found: no later entry mends it.
 _BROKEN = "broken"
 
@@ -105,17 +107,21 @@ def _append(connection: Connection, at: str, texts: list[str], persons: list[lis
     last = head or connection.execute(_NEWEST).one_or_none()
     seq, previous = (last.seq, last.hash) if last else (0, GENESIS)
     rows: list[dict[str, Any]] = []
-    about: list[dict[str, Any]] = []
+    about: list[tuple[int, list[str]]] = []
     for text, concerned in zip(texts, persons, strict=True):  # a hash chain is sequential by nature
         seq += 1
         digest = sm3_hex(f"{seq}|{at}|{text}|{previous}".encode())
         rows.append({"seq": seq, "at": at, "entry": text, "previous": previous, "hash": digest})
-        about += [{"seq": seq, "empi_id": empi_id} for empi_id in concerned]
+        about.append((seq, concerned))
         previous = digest
     if rows:
         connection.execute(_APPEND, rows)
-        if about:
-            connection.execute(insert(audit_person), about)
+        for of, concerned in about:  # an export concerns hundreds of thousands: a part is at hand at a time
+            for first in range(0, len(concerned), _PART):
+                part = concerned[first : first + _PART]
+                connection.execute(
+                    insert(audit_person), [{"seq": of, "empi_id": empi_id} for empi_id in part]
+                )
         sealed = seal(seq, previous) if head is None or is_sealed(head) else _BROKEN
         values = {"seq": seq, "hash": previous, "seal": sealed}
         if head is None:

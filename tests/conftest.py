@@ -132,3 +132,14 @@ def steward_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with steward_world.at_home(tmp_path_factory.mktemp("steward") / "var") as home:
         steward_world.make()
     return home
+
+
+@pytest.fixture(scope="session")
+def identity_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A linked city for the pages of identity (``tests.identity_world``); whoever changes it copies it first."""
+    from tests import identity_world
+    from tests.worklist_world import home
+
+    with home(tmp_path_factory.mktemp("identity") / "var") as made:
+        identity_world.make(made)
+    return made

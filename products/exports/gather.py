@@ -21,14 +21,17 @@ _PART = 50_000
 _KINDS = {"number": "DOUBLE", "date": "DATE", "instant": "TIMESTAMP"}
 
 
-def gather(con: Any, compiled: Compiled, path: Path, counted_as: Callable[[int], None]) -> tuple[int, int]:
+def gather(
+    con: Any, compiled: Compiled, path: Path, counted_as: Callable[[int], None]
+) -> tuple[int, int, list[str]]:
     """Make the table ``job(c0, c1, ...)`` in a database of its own at ``path``; the connection then works in that.
 
     Args:
         counted_as: told the rows planned before they are fetched.
 
     Returns:
-        rows planned, counted on the template's own table without any join, and rows that no condition could decide.
+        rows planned, counted on the template's own table without any join; rows that no condition could decide; the
+        index numbers of the residents whose rows they are, each once.
     """
     quoted = str(path).replace("'", "''")
     con.execute("SET preserve_insertion_order = true; SET enable_progress_bar = false")
@@ -37,7 +40,7 @@ def gather(con: Any, compiled: Compiled, path: Path, counted_as: Callable[[int],
         listed = ", ".join(f"c{n} {_KINDS.get(h.kind, 'VARCHAR')}" for n, h in enumerate(compiled.headers))
         con.execute(f"CREATE TABLE job ({listed})")
         counted_as(0)
-        return 0, 0
+        return 0, 0, []
     con.execute(f"CREATE TABLE org_register AS {registry.orgs_sql()}")
     for name, system in compiled.codes.items():
         con.execute(f"CREATE TABLE {name} AS {code_sql(system)}")
@@ -52,6 +55,9 @@ def gather(con: Any, compiled: Compiled, path: Path, counted_as: Callable[[int],
         # the texts hold braces of their own (masks are patterns)
         part = compiled.part_sql.replace("{first}", str(first)).replace("{last}", str(first + _PART))
         con.execute(f"INSERT INTO job {part}" if first else f"CREATE TABLE job AS {part}")
+    persons: list[str] = []
+    if "p" in compiled.beside:
+        persons = [empi_id for (empi_id,) in con.execute("SELECT DISTINCT empi_id FROM p").fetchall()]
     for name in ("picked", "ordered", *compiled.beside):
         con.execute(f"DROP TABLE {name}")
-    return planned, unknown
+    return planned, unknown, persons

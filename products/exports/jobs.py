@@ -161,7 +161,7 @@ def run(
     _set(job_id, state="counting")
     con = duck.connect(memory=_MEMORY, threads=1)
     try:
-        planned, unknown = gather.gather(
+        planned, unknown, persons = gather.gather(
             con, compiled, work / "rows.duckdb", lambda rows: _set(job_id, rows_planned=rows, state="filling")
         )
         _set(job_id, state="writing")
@@ -197,7 +197,7 @@ def run(
         )
         target.parent.mkdir(parents=True, exist_ok=True)
         # first the entry, then the file: nothing leaves without its line in the log
-        audit.record("export", **entry, rows=written, result="ok", sm3=digest)
+        audit.record("export", **entry, rows=written, result="ok", sm3=digest, persons=persons)
         _place(draft, target)
         _set(job_id, state="done", rows_written=written, file=str(target) if out else target.name, bytes=size,
              sm3=digest, finished_at=datetime.now(UTC))  # fmt: skip

@@ -42,7 +42,8 @@ class Header:
 
 @dataclass
 class Compiled:
-    """``rows_sql`` gives the columns ``c0 … cn`` in order; ``values`` belong to both queries;
+    """``rows_sql`` gives the columns ``c0 … cn`` in order and ``whose``, the resident's index number for the audit;
+    ``values`` belong to both queries;
     ``codes``: name of a table (code, name_zh) that ``rows_sql`` joins -> code system;
     ``unknown_sql``: rows that no condition could decide, their field being empty.
 
@@ -210,12 +211,18 @@ class Compiler:
         header = Header(column.field, column.label_zh or label, kind, access.level(table, name), unit, act)
         return header, codes if act == "clear" else ""
 
+    def has_persons(self) -> bool:
+        """Whether rows are residents': by a number of theirs, and there is a crosswalk that knows it."""
+        return bool(self.template.record and self.template.source) and visible.is_there(
+            "silver/person_identifier"
+        )
+
     def joins(self) -> list[str]:
         template, made = self.template, []
         places = {c.place for c in template.columns}
         if "org" in places:
             made.append("LEFT JOIN org_register AS o ON r.org_code = o.org_code")
-        if "person" in places and visible.is_there("silver/person_identifier"):
+        if self.has_persons():
             made.append(
                 f"LEFT JOIN (SELECT org_code, identifier_value, min(empi_id) AS empi_id "
                 f"FROM {visible.scan('silver/person_identifier')} WHERE identifier_type = 'MR' "
@@ -241,10 +248,10 @@ class Compiler:
         """What :meth:`joins` joins, row by row of the table ``picked``: name -> SELECT text with ``n``, the row's number."""
         template, made = self.template, {}
         places = {c.place for c in template.columns}
-        if "person" in places and visible.is_there("silver/person_identifier"):
-            names = sorted({c.name for c in template.columns if c.place == "person"})
+        if self.has_persons():
+            names = sorted({c.name for c in template.columns if c.place == "person"} - {"empi_id"})
             made["p"] = (
-                f"SELECT k.n, {_listed('p', names)} FROM (SELECT k.n, min(i.empi_id) AS empi_id "
+                f"SELECT k.n, {_listed('p', ['empi_id', *names])} FROM (SELECT k.n, min(i.empi_id) AS empi_id "
                 f'FROM (SELECT o.rowid AS n, org_code, "{template.record}" AS record FROM {_ORDERED}) k '
                 f"JOIN {visible.scan('silver/person_identifier')} AS i "
                 f"ON i.org_code = k.org_code AND i.identifier_value = k.record WHERE i.identifier_type = 'MR' "
@@ -351,8 +358,9 @@ def compile_template(
         unknown, compiled.unknown_values = work.where(first, last, orgs, undecided=True)
         compiled.unknown_sql = f"SELECT count(*) FROM {scan} AS r WHERE {unknown}"
         compiled.count_sql = f"SELECT count(*) FROM {scan} AS r WHERE {where}"
+        whose = f"{'i.empi_id' if work.has_persons() else 'NULL::VARCHAR'} AS whose"
         compiled.rows_sql = (
-            f"SELECT {', '.join(expressions)} FROM {scan} AS r {' '.join([*joins, *looked_up])} "
+            f"SELECT {', '.join([*expressions, whose])} FROM {scan} AS r {' '.join([*joins, *looked_up])} "
             f"WHERE {where} ORDER BY {', '.join(order)}"
         )
         compiled.picked_sql = f"SELECT {_listed('r', work.picked())} FROM {scan} AS r WHERE {where}"

@@ -232,10 +232,11 @@ def drill(
         con.close()
     audit.record("report_drill", actor=caller.user, purpose=caller.purpose, tables=compiled.reads,
                  fields=[h.field for h in compiled.headers], rows=len(shown), result="ok", actor_role=caller.role,
-                 org_code=org, layout=layout.layout, month=month, cell=cell)  # fmt: skip
+                 org_code=org, layout=layout.layout, month=month, cell=cell,
+                 persons=[whose for *_, whose in shown if whose])  # fmt: skip
     return {"cell": cell, "indicator": bound.indicator, "label_zh": indicators.get(bound.indicator).label_zh,
             "span_zh": indicators.SPANS_ZH[span], "counted": counted,
-            "columns": [h.label_zh for h in compiled.headers], "rows": shown}  # fmt: skip
+            "columns": [h.label_zh for h in compiled.headers], "rows": [row[:-1] for row in shown]}  # fmt: skip
 
 
 def listed(layout: str) -> list[dict[str, Any]]:

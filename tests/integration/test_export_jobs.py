@@ -189,6 +189,16 @@ def test_every_shipped_template_runs_and_says_whether_its_source_has_rows(home: 
     assert note["核对"] == "计划行数 = 实际行数" and ("尚无数据" in note["来源"]) is not report["has_source"]
 
 
+def test_whose_rows_left_is_found_from_the_audit(home: Path) -> None:
+    from lake import audit_search
+
+    made = jobs.run("hypertension", Caller("doctor9", "doctor", "C217", "public_health"), format="csv")
+    told = [e for e in entries() if e["action"] == "export" and e.get("job") == made["job"]]
+    assert [e["persons_count"] for e in told] == [made["rows_written"]] and made["rows_written"] > 10
+    found = audit_search.affected(actor="doctor9")
+    assert {p["empi_id"] for p in found["persons"]} == {f"E{n:04d}" for n in range(2, PEOPLE, 2)}
+
+
 def test_each_export_and_each_refusal_has_its_line(home: Path) -> None:
     before = len(entries())
     report = jobs.run("hypertension", OFFICER)

@@ -5,52 +5,26 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-import empi
 import worklist
-from bench import empi_city
-from empi import archives, online
-from empi.review import ask
+from empi import archives
 from lake import audit, duck, ledger, ops, registry, tables
 from lake.settings import settings
 from tests import steward_world as world
 from tests.worklist_world import home
 from worklist.store import Item
 
-DAY = empi_city.DAY
 _HIDDEN = re.compile(r'name="(csrf|key|version)" value="([^"]*)"')
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A linked city of 1,500 residents with questions for both pages; tests work on copies."""
-    folder = tmp_path_factory.mktemp("identity") / "var"
-    with home(folder):
-        empi_city.prepare(str(folder), 1500, 11)
-        at = tables.scan_sql("silver/ph_archive")
-        opened = duck.connect().execute(f"SELECT * REPLACE ('0' AS status_code) FROM {at}").to_arrow_table()
-        tables.overwrite("silver/ph_archive", opened)
-        empi_city.show("ph_archive")
-        empi.link(DAY)
-        online.build()
-        ask(DAY)
-        archives.propose(DAY)
-        archives.ask(DAY)
-        worklist.migrate()
-        worklist.take_requests(datetime.now(UTC))
-        ops.engine().dispose()
-    return folder
-
-
 @pytest.fixture
-def city(made: Path, tmp_path: Path) -> Iterator[None]:
-    shutil.copytree(made, tmp_path / "var", symlinks=True)
+def city(identity_home: Path, tmp_path: Path) -> Iterator[None]:
+    shutil.copytree(identity_home, tmp_path / "var", symlinks=True)
     with home(tmp_path / "var"):
         yield
         ops.engine().dispose()
