@@ -78,9 +78,13 @@ def as_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
 def request(
     request_id: str, feeds: Iterable[str], start: date, end: date, *, org_codes: Sequence[str] = ()
 ) -> list[str]:
-    """Write a request's partitions down, unless they are; returns the feeds that have some not done."""
+    """Write a request's partitions down, unless they are; returns the feeds that have some not done.
+
+    One for which nothing was delivered is done as it is: weeks of them lie between deliveries of long ago.
+    """
     part = ops.backfill_partition
     wanted = preview(feeds, start, end, org_codes=org_codes)
+    nothing = json.dumps(dict.fromkeys(_COUNTS, 0) | {"batches": 0})
     with ops.engine().begin() as connection:
         have = {
             (r.feed, r.data_date)
@@ -94,7 +98,8 @@ def request(
                 "feed": r["feed"],
                 "data_date": r["data_date"],
                 "org_codes": json.dumps(sorted(org_codes)),
-                "state": "planned",
+                "state": "planned" if r["files"] else "done",
+                "result": None if r["files"] else nothing,
                 "attempts": 0,
                 "files": r["files"],
                 "bytes": r["bytes"],

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 import empi
-from lake import duck, runs
-from tests.empi_town import FIRST, Town, all_at_once, compare, rows, visible
+from lake import duck, runs, tables
+from tests.empi_town import FIRST, Town, all_at_once, compare, rows, show, visible
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -78,3 +79,42 @@ def test_whoever_was_gone_for_a_day_is_back_with_the_id(lake_home: Path, mode: s
         )
         found = [now.get(number) for _, number, _ in sole]
         assert found == ([None] * 5 if gone else [empi_id for _, _, empi_id in sole])
+
+
+def test_no_decision_is_lost_over_ten_runs(lake_home: Path) -> None:
+    """Twenty decisions on forty registrations, none of them twice; registers change every day, full runs in between."""
+    town = Town(5)
+    town.deliver(town.day(90, 0))
+    system = {"patient": "his", "ph_archive": "public_health"}
+    keys = [k for k in sorted(town.rows) if not town.rows[k]["is_deleted"]]
+    chosen = town.random.sample(keys, 40)
+    said = [
+        (one, other, "must_link" if place % 2 else "cannot_link")
+        for place, (one, other) in enumerate(zip(chosen[::2], chosen[1::2], strict=True))
+    ]
+    given = []
+    for one, other, decision in said:
+        row = {"decision": decision}
+        for side, (table, number) in zip("lr", (one, other), strict=True):
+            row |= {f"source_system_{side}": system[table], f"identifier_value_{side}": number}
+            row[f"org_code_{side}"] = town.rows[table, number]["org_code"]
+        given.append(row)
+    tables.append("silver/match_decision", pa.Table.from_pylist(given))
+    show("silver/match_decision")
+    lost = []
+    for number in range(10):
+        changed = [town.change(k) for k in town.random.sample([k for k in keys if k not in chosen], 6)]
+        town.deliver(sorted({*changed, *(town.register() for _ in range(3))}))
+        empi.link(FIRST + timedelta(days=number), mode="incremental" if number % 3 else "full")
+        now = {
+            (s, v): empi_id
+            for s, v, empi_id in rows(
+                duck.connect(),
+                f"""SELECT source_system, identifier_value, empi_id FROM {visible("silver/person_identifier")}
+                WHERE identifier_type = 'MR' AND valid_to IS NULL""",
+            )
+        }
+        for one, other, decision in said:
+            is_one = now[system[one[0]], one[1]] == now[system[other[0]], other[1]]
+            lost += [(number, one, other)] if is_one != (decision == "must_link") else []
+    assert lost == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -80,9 +81,17 @@ def test_the_published_status_of_every_source(running_demo: Demo) -> None:
 def test_the_backfill_kept_a_ledger_of_its_partitions(running_demo: Demo) -> None:
     path = running_demo.home / "ops" / "medlake.db"
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as con:
-        rows = con.execute("SELECT state, attempts FROM backfill_partition").fetchall()
-    assert len(rows) == 2 * 8  # the history and the first day, eight feeds
-    assert {r[0] for r in rows} == {"done"}
+        rows = con.execute(
+            "SELECT feed, data_date, state, attempts, files FROM backfill_partition"
+        ).fetchall()
+    assert {r[2] for r in rows} == {"done"}
+    first, last = min(r[1] for r in rows), max(r[1] for r in rows)
+    days = (date.fromisoformat(last) - date.fromisoformat(first)).days + 1
+    assert len(rows) == days * len({r[0] for r in rows}) and days > 28, "from the early deliveries on"
+    assert all((r[3] > 0) == (r[4] > 0) for r in rows), "worked on where something was delivered"
+    assert (
+        len({r[1] for r in rows if r[4]}) == 2 + 5
+    )  # the history, the first day, and five weeks before them
 
 
 def test_the_fault_rates_keep_every_gate_open(running_demo: Demo) -> None:
