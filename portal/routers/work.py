@@ -25,7 +25,7 @@ def _from(request: Request) -> str:
 
 
 @router.get("/work", response_class=HTMLResponse, include_in_schema=False)
-def listed(request: Request, kind: str = "") -> HTMLResponse:
+def listed(request: Request, kind: str = "", passed_on: bool = False) -> HTMLResponse:
     person = request.state.person
     known = kinds()
     lines = work.mine(person, kind_name=kind if kind in known else "")
@@ -33,7 +33,16 @@ def listed(request: Request, kind: str = "") -> HTMLResponse:
     tabs = [(code, known[code].zh, n) for code, n in sorted(counts.items(), key=lambda x: -x[1])]
     late = sum(1 for x in lines if x.minutes is not None and x.minutes < 0)
     there = counts.get(kind, 0) if kind else sum(counts.values())
-    return pages.page(request, "work/list.html", lines=lines, tabs=tabs, kind=kind, late=late, there=there)
+    return pages.page(
+        request,
+        "work/list.html",
+        lines=lines,
+        tabs=tabs,
+        kind=kind,
+        late=late,
+        there=there,
+        passed_on=passed_on,
+    )
 
 
 @router.get("/api/portal/work/calls", summary="Urgent items that nobody has taken / 待应答的紧急事项")
@@ -61,9 +70,20 @@ def _page(request: Request, item_id: str, *, refused: MedlakeError | None = None
     )
 
 
+def _next(request: Request, item_id: str) -> str:
+    """Where a step leads: to the item, or to the own work if the step handed it to another institution."""
+    try:
+        work.find(request.state.person, item_id)
+    except MedlakeError as error:
+        if error.code != "E903":
+            raise
+        return "/work?passed_on=1"
+    return f"/work/{item_id}"
+
+
 def _answered(request: Request, item_id: str, refused: MedlakeError | None) -> Response:
     if refused is None:
-        return RedirectResponse(f"/work/{item_id}", 303)
+        return RedirectResponse(_next(request, item_id), 303)
     if refused.code == "E903":
         return pages.problem(request, 404)
     if refused.code not in _REFUSALS:

@@ -60,6 +60,8 @@ def test_two_institutions_settle_an_archive(running: Portal, browser: Browser) -
     giver.get_by_role("link", name="办理：放行").click()
     giver.locator("input[name=consent_id]").fill("T2026-1")
     giver.get_by_role("button", name="放行").click()
+    expect(giver.get_by_role("status")).to_contain_text("已转交下一方")  # it is the other institution's now
+    giver.goto(f"{running.base}/archives/{case['proposal_id']}")
     expect(giver.locator("h1")).to_contain_text("已放行")
 
     taker = page_of(browser, running, "jie", "officer", case["managing_org_code"], 390)
@@ -67,6 +69,8 @@ def test_two_institutions_settle_an_archive(running: Portal, browser: Browser) -
     taker.get_by_role("link", name="办理：迁入").click()
     taker.locator("input[name=new_archive_id]").fill(case["keeper_archive_id"])
     taker.get_by_role("button", name="迁入").click()
+    expect(taker.locator("main")).to_contain_text("已迁入")
+    taker.goto(f"{running.base}/archives/{case['proposal_id']}")
     expect(taker.locator("h1")).to_contain_text("已迁入")
     assert taker.evaluate("document.documentElement.scrollWidth") <= 390
 
@@ -81,6 +85,7 @@ def test_a_pair_is_decided_by_keys_and_the_decision_taken_back(running: Portal, 
     page.on("console", lambda said: refused.append(said.text) if "Content Security" in said.text else None)
     page.goto(f"{running.base}/identity")
     page.locator("tbody th a").first.click()
+    page.wait_for_url("**/identity/*")
     one = page.url
     page.keyboard.press("j")
     page.wait_for_url(lambda url: url != one)

@@ -149,6 +149,7 @@ def test_two_institutions_settle_an_archive(city: None) -> None:
     form = dict(_HIDDEN.findall(giver.get(f"/work/{item[1]}").text.split("<main>")[1]))
     done = giver.post(f"/work/{item[1]}/release", data=form | {"consent_id": "T2026-1"})
     assert done.status_code == 303
+    assert "已转交下一方" in giver.get(done.headers["location"]).text, "it is the other institution's now"
     page = taker.get(f"/archives/{case['proposal_id']}").text
     assert "已放行" in page
     form = dict(_HIDDEN.findall(taker.get(f"/work/{item[1]}").text.split("<main>")[1]))
