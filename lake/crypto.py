@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,6 +23,16 @@ def sm3_hex(data: bytes) -> str:
     digest = Hash(SM3())
     digest.update(data)
     return digest.finalize().hex()
+
+
+def sm3_lines(parts: Iterable[Sequence[str]]) -> tuple[int, str]:
+    """Number and SM3 of lines that come in parts, a newline between any two."""
+    digest, count = Hash(SM3()), 0
+    for part in parts:
+        if part:
+            digest.update((("\n" if count else "") + "\n".join(part)).encode())
+            count += len(part)
+    return count, digest.finalize().hex()
 
 
 def sm3_file(path: Path) -> str:

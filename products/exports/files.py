@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 
+from lake.duck import literal
 from products import export_sheet
 from products.exports import bulk
 from products.exports.query import Header
@@ -60,8 +61,8 @@ def _notes(
     rows += [
         (h.label_zh, h.field, f"{h.level} 级 {h.unit} {'已脱敏' if h.act == 'mask' else ''}") for h in headers
     ]
-    columns = [list(range(len(rows))), *([export_sheet.guard(r[n]) for r in rows] for n in range(3))]
-    con.execute("INSERT INTO note SELECT unnest(?), unnest(?), unnest(?), unnest(?)", columns)
+    listed = (", ".join(literal(export_sheet.guard(cell)) for cell in row) for row in rows)
+    con.execute(f"INSERT INTO note VALUES {', '.join(f'({n}, {cells})' for n, cells in enumerate(listed))}")
     bulk.write_sheet(con, 'SELECT a AS "导出说明", b AS "内容", c AS "备注" FROM note ORDER BY n', path)
 
 

@@ -7,31 +7,35 @@ joins made would be to hold it all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lake import registry
+import duckdb
+
+from lake import audit, registry
 from products.exports.query import Compiled, code_sql
 
 #: Small row groups: one is in memory, uncompressed, while it is written.
 _STORED = "ROW_GROUP_SIZE 16384, STORAGE_VERSION 'latest'"
-#: Rows of a part.
-_PART = 50_000
+#: DuckDB's share: what an export of 40 columns needs, and what a wider one is given when that was too little.
+MEMORY = ("48MB", "96MB", "192MB", "384MB")
+#: Rows of a part: of one row group, which is then written whole.
+_PART = 16_384
 _KINDS = {"number": "DOUBLE", "date": "DATE", "instant": "TIMESTAMP"}
 
 
 def gather(
     con: Any, compiled: Compiled, path: Path, counted_as: Callable[[int], None]
-) -> tuple[int, int, list[str]]:
+) -> tuple[int, int, audit.Parts | None]:
     """Make the table ``job(c0, c1, ...)`` in a database of its own at ``path``; the connection then works in that.
 
     Args:
         counted_as: told the rows planned before they are fetched.
 
     Returns:
-        rows planned, counted on the template's own table without any join; rows that no condition could decide; the
-        index numbers of the residents whose rows they are, each once.
+        rows planned, counted on the template's own table without any join; rows that no condition could decide; who
+        gives the index numbers of the residents whose rows they are, while the connection is open (None: nobody's).
     """
     quoted = str(path).replace("'", "''")
     con.execute("SET preserve_insertion_order = true; SET enable_progress_bar = false")
@@ -40,24 +44,41 @@ def gather(
         listed = ", ".join(f"c{n} {_KINDS.get(h.kind, 'VARCHAR')}" for n, h in enumerate(compiled.headers))
         con.execute(f"CREATE TABLE job ({listed})")
         counted_as(0)
-        return 0, 0, []
+        return 0, 0, None
     con.execute(f"CREATE TABLE org_register AS {registry.orgs_sql()}")
     for name, system in compiled.codes.items():
         con.execute(f"CREATE TABLE {name} AS {code_sql(system)}")
-    planned = int(con.execute(compiled.count_sql, compiled.values).fetchone()[0])
-    unknown = int(con.execute(compiled.unknown_sql, compiled.unknown_values).fetchone()[0])
+    planned = int(con.execute(compiled.count_sql).fetchone()[0])
+    unknown = int(con.execute(compiled.unknown_sql).fetchone()[0])
     counted_as(planned)
-    con.execute(f"CREATE TABLE picked AS {compiled.picked_sql}", compiled.values)
-    con.execute(f"CREATE TABLE ordered AS {compiled.order_sql}")
+    _do(con, f"CREATE TABLE picked AS {compiled.picked_sql}")
+    _do(con, f"CREATE TABLE ordered AS {compiled.order_sql}")
     for name, sql in compiled.beside.items():
-        con.execute(f"CREATE TABLE {name} AS {sql}")
+        _do(con, f"CREATE TABLE {name} AS {sql}")
     for first in range(0, max(planned, 1), _PART):
         # the texts hold braces of their own (masks are patterns)
         part = compiled.part_sql.replace("{first}", str(first)).replace("{last}", str(first + _PART))
-        con.execute(f"INSERT INTO job {part}" if first else f"CREATE TABLE job AS {part}")
-    persons: list[str] = []
+        _do(con, f"INSERT INTO job {part}" if first else f"CREATE TABLE job AS {part}")
     if "p" in compiled.beside:
-        persons = [empi_id for (empi_id,) in con.execute("SELECT DISTINCT empi_id FROM p").fetchall()]
+        _do(con, "CREATE TABLE whose AS SELECT DISTINCT empi_id FROM p ORDER BY empi_id")
     for name in ("picked", "ordered", *compiled.beside):
         con.execute(f"DROP TABLE {name}")
-    return planned, unknown, persons
+    return planned, unknown, (lambda: _whose(con)) if "p" in compiled.beside else None
+
+
+def _do(con: Any, sql: str) -> None:
+    """Run a statement in as little memory as it can do with: what fails for want of it is undone, and is done with more."""
+    for memory in MEMORY:
+        con.execute(f"SET memory_limit = '{memory}'")
+        try:
+            con.execute(sql)
+            return
+        except duckdb.OutOfMemoryException:
+            if memory == MEMORY[-1]:
+                raise
+
+
+def _whose(con: Any) -> Iterator[Sequence[str]]:
+    rows = con.execute("SELECT empi_id FROM whose")
+    while part := rows.fetchmany(audit.PART):
+        yield [empi_id for (empi_id,) in part]

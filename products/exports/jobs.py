@@ -28,9 +28,6 @@ FORMATS = ("xlsx", "csv", "pdf")
 #: States of a job under way, in order, as a page shows them.
 STAGES = {"queued": "排队", "counting": "统计行数", "filling": "取数", "writing": "写文件", "sealing": "加密"}
 
-#: DuckDB's share of an export, with one thread; rows lie on disk.
-_MEMORY = "90MB"
-
 
 def folder() -> Path:
     """Where files of exports lie: below home, for the service account alone."""
@@ -159,7 +156,8 @@ def run(
     work = folder() / ".work" / job_id
     work.mkdir(parents=True, mode=0o700)
     _set(job_id, state="counting")
-    con = duck.connect(memory=_MEMORY, threads=1)
+    duck.give_back_freed()
+    con = duck.connect(memory=gather.MEMORY[0], threads=1)  # rows lie on disk
     try:
         planned, unknown, persons = gather.gather(
             con, compiled, work / "rows.duckdb", lambda rows: _set(job_id, rows_planned=rows, state="filling")

@@ -7,11 +7,13 @@ hands out a value that the policy hides.
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from functools import lru_cache
 
 from lake import access, contracts
+from lake.duck import literal
 from lake.errors import MedlakeError
 from lake.settings import settings
 from products import visible
@@ -43,13 +45,12 @@ class Header:
 @dataclass
 class Compiled:
     """``rows_sql`` gives the columns ``c0 … cn`` in order and ``whose``, the resident's index number for the audit;
-    ``values`` belong to both queries;
-    ``codes``: name of a table (code, name_zh) that ``rows_sql`` joins -> code system;
+    ``codes``: name of a table (code, name_zh) that ``rows_sql`` joins -> code system, for systems of many codes;
     ``unknown_sql``: rows that no condition could decide, their field being empty.
 
-    The same rows in steps, for a file of any size in little memory (``products.exports.gather``): ``picked_sql`` (with
-    ``values``) the template's own rows, ``order_sql`` their row ids in order, ``beside`` what stands beside each (table ->
-    SELECT text with the row's number ``n``), ``part_sql`` the columns of the rows from ``{first}`` to before ``{last}``."""
+    The same rows in steps, for a file of any size in little memory (``products.exports.gather``): ``picked_sql`` the
+    template's own rows, ``order_sql`` their row ids in order, ``beside`` what stands beside each (table -> SELECT text
+    with the row's number ``n``), ``part_sql`` the columns of the rows from ``{first}`` to before ``{last}``."""
 
     headers: list[Header]
     hidden: list[str]
@@ -62,8 +63,6 @@ class Compiled:
     beside: dict[str, str] = field(default_factory=dict)
     part_sql: str = ""
     unknown_sql: str = ""
-    unknown_values: list[Any] = field(default_factory=list)
-    values: list[Any] = field(default_factory=list)
     codes: dict[str, str] = field(default_factory=dict)
 
 
@@ -101,6 +100,8 @@ def _kind(duck_type: str) -> str:
     return "number" if duck_type.startswith(_NUMBERS) else "text"
 
 
+#: Up to so many codes stand in the query itself.
+_FEW = 64
 #: The template's own rows with their number in order, ``o.rowid``: only the numbers are ever sorted.
 _ORDERED = "ordered AS o JOIN picked ON picked.rowid = o.m"
 
@@ -152,46 +153,40 @@ class Compiler:
 
     def where(
         self, first: date | None, last: date | None, orgs: list[str] | None, *, undecided: bool = False
-    ) -> tuple[str, list[Any]]:
-        """The row condition; ``undecided``: of rows where a condition's field is not filled in instead."""
+    ) -> str:
+        """The row condition, its values written out; ``undecided``: of rows where a condition's field is not filled in instead."""
         terms: list[str] = ["NOT coalesce(r.is_deleted, false)"]
-        values: list[Any] = []
         seen = access.scope(self.caller)
         scoped: set[str] | None = set(orgs) if orgs is not None else None
         if seen is not None:
             scoped = set(seen) if scoped is None else set(seen) & scoped
         if scoped is not None:
-            terms.append("list_contains(?, r.org_code)")
-            values.append(sorted(scoped))
+            terms.append(f"list_contains({literal(sorted(scoped))}, r.org_code)")
         if period := self.template.period:
             # an instant belongs to its Shanghai day
             stamped = self.types["row"][period].startswith("TIMESTAMP")
             day = f"""timezone('Asia/Shanghai', r."{period}")::DATE""" if stamped else f'r."{period}"'
             for bound, sign in ((first, ">="), (last, "<=")):
                 if bound is not None:
-                    terms.append(f"{day} {sign} ?")
-                    values.append(bound)
+                    terms.append(f"{day} {sign} {literal(bound)}")
         if self.template.open_until and last is not None:
             ended = f'r."{self.template.open_until}"'
-            terms.append(f"({ended} IS NULL OR {ended} > ?)")
-            values.append(last)
+            terms.append(f"({ended} IS NULL OR {ended} > {literal(last)})")
         if undecided:
             fields = [c.field for c in self.template.conditions if c.is_known is None]
             terms.append("(" + (" OR ".join(f'r."{f}" IS NULL' for f in fields) or "false") + ")")
-            return " AND ".join(terms), values
+            return " AND ".join(terms)
         for condition in self.template.conditions:
             column = f'r."{condition.field}"'
             if condition.any_of is not None:
-                terms.append(f"list_contains(?, {column}::VARCHAR)")
-                values.append([str(v).lower() if isinstance(v, bool) else str(v) for v in condition.any_of])
+                known = [str(v).lower() if isinstance(v, bool) else str(v) for v in condition.any_of]
+                terms.append(f"list_contains({literal(known)}, {column}::VARCHAR)")
             elif condition.starts_with is not None:
-                terms.append(
-                    "(" + " OR ".join(f"starts_with({column}, ?)" for _ in condition.starts_with) + ")"
-                )
-                values += condition.starts_with
+                begins = [f"starts_with({column}, {literal(text)})" for text in condition.starts_with]
+                terms.append(f"({' OR '.join(begins)})")
             else:
                 terms.append(f"{column} IS {'NOT ' if condition.is_known else ''}NULL")
-        return " AND ".join(terms), values
+        return " AND ".join(terms)
 
     def header(self, column: Column, act: str) -> tuple[Header, str]:
         """The header of a column and the code system whose names stand in its cells (empty: none)."""
@@ -346,6 +341,10 @@ def compile_template(
         if work.types[column.place].get(column.name) == "BOOLEAN" and header.act == "clear":
             expressions.append(f"CASE WHEN {source} THEN '是' WHEN NOT {source} THEN '否' END AS c{number}")
             continue
+        if codes and (few := _few(codes)) is not None and header.act == "clear":
+            whens = "".join(f" WHEN {literal(c)} THEN {literal(name)}" for c, name in few.items())
+            expressions.append(f"CASE {source}::VARCHAR{whens} ELSE {source}::VARCHAR END AS c{number}")
+            continue
         if codes:
             code = f"code{number}"
             compiled.codes[code] = codes
@@ -353,10 +352,10 @@ def compile_template(
         expressions.append(f"{_shown(header, source, code)} AS c{number}")
     if compiled.is_there:
         scan = visible.scan(f"silver/{template.table}")
-        where, compiled.values = work.where(first, last, orgs)
+        where = work.where(first, last, orgs)
         order = [f'r."{f}"' for f in template.sort] + ["r.raw_hash"]
-        unknown, compiled.unknown_values = work.where(first, last, orgs, undecided=True)
-        compiled.unknown_sql = f"SELECT count(*) FROM {scan} AS r WHERE {unknown}"
+        undecided = work.where(first, last, orgs, undecided=True)
+        compiled.unknown_sql = f"SELECT count(*) FROM {scan} AS r WHERE {undecided}"
         compiled.count_sql = f"SELECT count(*) FROM {scan} AS r WHERE {where}"
         whose = f"{'i.empi_id' if work.has_persons() else 'NULL::VARCHAR'} AS whose"
         compiled.rows_sql = (
@@ -376,6 +375,19 @@ def compile_template(
             f"{' '.join([*own, *looked_up])} ORDER BY r.n"
         )
     return compiled
+
+
+@lru_cache(maxsize=256)
+def _few(system: str) -> dict[str, str] | None:
+    """Code -> name of a small code system; None for one of many codes, or of none. A join takes memory, a CASE none."""
+    known: dict[str, str] = {}
+    with (settings().seeds_dir / "codes" / f"{system}.csv").open(encoding="utf-8-sig", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["name_zh"]:
+                known[row["code"]] = min(row["name_zh"], known.get(row["code"], row["name_zh"]))
+            if len(known) > _FEW:
+                return None
+    return known or None
 
 
 def code_sql(system: str) -> str:

@@ -99,10 +99,10 @@ def count(
     access.check_purpose(caller, f"silver/{indicator.table}")
     if not visible.is_there(f"silver/{indicator.table}"):
         return 0
-    where, values = work.where(first, last, orgs)
+    where = work.where(first, last, orgs)
     keys = ", ".join(f'r."{k}"' for k in indicator.count)
     sql = f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM {visible.scan(f'silver/{indicator.table}')} AS r WHERE {where})"
-    found = con.execute(sql, values).fetchone()
+    found = con.execute(sql).fetchone()
     return int(found[0]) if found else 0
 
 

@@ -225,9 +225,7 @@ def drill(
             con.register("org_register", registry.orgs())
             for name, system in compiled.codes.items():
                 con.execute(f"CREATE TEMP TABLE {name} AS {code_sql(system)}")
-            shown = con.execute(
-                f"{compiled.rows_sql} LIMIT ? OFFSET ?", [*compiled.values, limit, offset]
-            ).fetchall()
+            shown = con.execute(f"{compiled.rows_sql} LIMIT {int(limit)} OFFSET {int(offset)}").fetchall()
     finally:
         con.close()
     audit.record("report_drill", actor=caller.user, purpose=caller.purpose, tables=compiled.reads,
