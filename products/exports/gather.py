@@ -45,9 +45,9 @@ def gather(
         con.execute(f"CREATE TABLE job ({listed})")
         counted_as(0)
         return 0, 0, None
-    con.execute(f"CREATE TABLE org_register AS {registry.orgs_sql()}")
+    _do(con, f"CREATE TABLE org_register AS {registry.orgs_sql()}")
     for name, system in compiled.codes.items():
-        con.execute(f"CREATE TABLE {name} AS {code_sql(system)}")
+        _do(con, f"CREATE TABLE {name} AS {code_sql(system)}")
     planned = int(con.execute(compiled.count_sql).fetchone()[0])
     unknown = int(con.execute(compiled.unknown_sql).fetchone()[0])
     counted_as(planned)
@@ -69,8 +69,8 @@ def gather(
 def _do(con: Any, sql: str) -> None:
     """Run a statement in as little memory as it can do with: what fails for want of it is undone, and is done with more."""
     for memory in MEMORY:
-        con.execute(f"SET memory_limit = '{memory}'")
         try:
+            con.execute(f"SET memory_limit = '{memory}'")
             con.execute(sql)
             return
         except duckdb.OutOfMemoryException:

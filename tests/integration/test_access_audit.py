@@ -249,3 +249,30 @@ def test_looking_at_many_residents_raises_an_alert_also_from_the_archive(lake_ho
     assert found == {
         (a["kind"], a["actor"], a["seq"]) for a in audit_alerts.alerts(*asked) if a["kind"] != "night"
     }
+
+
+def test_residents_that_come_in_parts_are_the_same_as_at_once(log: Path) -> None:
+    known = [f"e{n:05d}" for n in range(45_000)]
+    both = {
+        "actor": "li",
+        "purpose": "public_health",
+        "tables": [],
+        "fields": [],
+        "rows": 45_000,
+        "result": "ok",
+    }
+    at_once = audit.record("export", **both, persons=reversed(known))
+    in_parts = audit.record("export", **both, persons=lambda: iter([known[:7], known[7:]]))
+    with ops.engine().begin() as connection:
+        texts = [
+            json.loads(r.entry) for r in connection.execute(ENTRY.select().where(ENTRY.c.seq >= at_once))
+        ]
+        kept = {
+            seq: [
+                p.empi_id for p in connection.execute(audit_person.select().where(audit_person.c.seq == seq))
+            ]
+            for seq in (at_once, in_parts)
+        }
+    assert texts[0] == texts[1] and texts[0]["persons_count"] == 45_000
+    assert sorted(kept[at_once]) == sorted(kept[in_parts]) == known
+    assert audit.verify() == 5

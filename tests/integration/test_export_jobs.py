@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import openpyxl
 import pytest
 from sqlalchemy import select
@@ -19,7 +20,7 @@ from sqlalchemy import select
 from lake import access, duck, ops
 from lake.access import Caller
 from lake.errors import MedlakeError
-from products.exports import files, jobs, store, summary, template
+from products.exports import files, gather, jobs, store, summary, template
 from products.exports.query import Header
 from tests import fixtures_silver as silver
 
@@ -97,6 +98,16 @@ def test_both_writers_say_the_same(home: Path, tmp_path: Path, monkeypatch: pyte
     assert zipfile.ZipFile(report["file"]).testzip() is None
     bulk = [r for n in (1, 2, 3) for r in lines(report["file"], n)[1:]]
     assert [r[:-1] for r in bulk] == [r[:-1] for r in small[1:]]
+
+
+def test_what_fails_for_want_of_memory_is_done_with_more(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gather, "MEMORY", ("1MB", "48MB"))
+    report = jobs.run("hypertension", OFFICER)
+    assert report["rows_planned"] == report["rows_written"] == PEOPLE - 1
+    assert entries()[-1]["persons_count"] == PEOPLE - 1
+    monkeypatch.setattr(gather, "MEMORY", ("1MB",))
+    with pytest.raises(duckdb.OutOfMemoryException):
+        jobs.run("hypertension", OFFICER)
 
 
 def test_csv_has_a_bom_texts_and_no_formula(home: Path) -> None:

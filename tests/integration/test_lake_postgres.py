@@ -13,6 +13,7 @@ from sqlalchemy import inspect
 
 import ingestion
 from lake import audit, ledger, ops, runs
+from lake.access_tables import audit_person
 from tests.ingestion_world import DAY, NEXT, content, drop, oru, patient_csv
 from tests.servers.postgres import Postgres
 from tests.worklist_world import home
@@ -111,3 +112,18 @@ def test_a_forked_process_has_connections_of_its_own(on_postgres: Path) -> None:
     os.waitpid(child, 0)
     audit.record("read", actor="parent", purpose="test", tables=[], fields=[], rows=0, result="ok")
     assert audit.verify() == 3
+
+
+def test_residents_of_an_entry_are_kept_on_postgresql(on_postgres: Path) -> None:
+    entry = {
+        "action": "export",
+        "actor": "li",
+        "purpose": "public_health",
+        "tables": [],
+        "fields": [],
+        "rows": 2,
+    }
+    audit.record(**entry, result="ok", persons=["e2", 'e"1'])
+    assert audit.verify() == 1
+    with ops.engine().begin() as connection:
+        assert sorted(p.empi_id for p in connection.execute(audit_person.select())) == ['e"1', "e2"]
