@@ -26,15 +26,19 @@ _PRE = re.compile(r'name="pre" value="([^"]+)"')
 
 #: Role -> pages of its daily work.
 PAGES = {
-    "steward": ["/", "/findings", "/findings?severity=error&page=3", "/work", "/ledger", "/exports"],
-    "officer": ["/", "/exports", "/reports", "/work", "/findings?purpose=public_health"],
-    "doctor": ["/", "/work", "/findings?purpose=care", "/catalogue"],
-    "laboratory": ["/", "/work", "/catalogue"],
-    "pharmacist": ["/", "/work", "/catalogue"],
-    "executive": ["/", "/ledger", "/catalogue"],
+    "steward": ["/", "/findings", "/findings?severity=error&page=3", "/work", "/ledger", "/exports", "/identity",
+                "/archives", "/tickets", "/tickets/stats", "/scores", "/gates", "/rules", "/corrections", "/quarantine",
+                "/codes", "/due", "/ledger/batches"],
+    "officer": ["/", "/exports", "/reports", "/work", "/findings?purpose=public_health", "/archives", "/tickets",
+                "/scores", "/due", "/exports/new"],
+    "doctor": ["/", "/work", "/findings?purpose=care", "/catalogue", "/tickets", "/scores", "/corrections", "/due",
+               "/glass"],
+    "laboratory": ["/", "/work", "/catalogue", "/findings?purpose=care"],
+    "pharmacist": ["/", "/work", "/catalogue", "/findings?purpose=care"],
+    "executive": ["/", "/ledger", "/catalogue", "/scores", "/gates", "/ledger/sources"],
     "researcher": ["/", "/research", "/catalogue?q=高血压"],
     "asset_manager": ["/", "/catalogue", "/catalogue?q=gxy"],
-}
+}  # fmt: skip
 
 
 def _port() -> int:
