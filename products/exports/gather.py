@@ -60,10 +60,10 @@ def gather(
         part = compiled.part_sql.replace("{first}", str(first)).replace("{last}", str(first + _PART))
         _do(con, f"INSERT INTO job {part}" if first else f"CREATE TABLE job AS {part}")
     if "p" in compiled.beside:
-        _do(con, "CREATE TABLE whose AS SELECT DISTINCT empi_id FROM p ORDER BY empi_id")
+        _do(con, "CREATE TABLE whose AS SELECT DISTINCT empi_id FROM p")
     for name in ("picked", "ordered", *compiled.beside):
         con.execute(f"DROP TABLE {name}")
-    return planned, unknown, (lambda: _whose(con)) if "p" in compiled.beside else None
+    return planned, unknown, (lambda: residents(con)) if "p" in compiled.beside else None
 
 
 def _do(con: Any, sql: str) -> None:
@@ -78,7 +78,8 @@ def _do(con: Any, sql: str) -> None:
                 raise
 
 
-def _whose(con: Any) -> Iterator[Sequence[str]]:
-    rows = con.execute("SELECT empi_id FROM whose")
+def residents(con: Any) -> Iterator[Sequence[str]]:
+    """Index numbers in the table ``whose``, as the audit log takes them (``lake.audit.Parts``)."""
+    rows = con.execute("SELECT DISTINCT empi_id FROM whose ORDER BY empi_id")
     while part := rows.fetchmany(audit.PART):
         yield [empi_id for (empi_id,) in part]

@@ -212,6 +212,14 @@ class Compiler:
             "silver/person_identifier"
         )
 
+    def crosswalk(self) -> str:
+        """SELECT text: whose a record of the template's source is (org_code, identifier_value, empi_id)."""
+        return (
+            f"SELECT org_code, identifier_value, min(empi_id) AS empi_id "
+            f"FROM {visible.scan('silver/person_identifier')} WHERE identifier_type = 'MR' "
+            f"AND valid_to IS NULL AND source_system = '{self.template.source}' GROUP BY ALL"
+        )
+
     def joins(self) -> list[str]:
         template, made = self.template, []
         places = {c.place for c in template.columns}
@@ -219,9 +227,7 @@ class Compiler:
             made.append("LEFT JOIN org_register AS o ON r.org_code = o.org_code")
         if self.has_persons():
             made.append(
-                f"LEFT JOIN (SELECT org_code, identifier_value, min(empi_id) AS empi_id "
-                f"FROM {visible.scan('silver/person_identifier')} WHERE identifier_type = 'MR' "
-                f"AND valid_to IS NULL AND source_system = '{template.source}' GROUP BY ALL) AS i "
+                f"LEFT JOIN ({self.crosswalk()}) AS i "
                 f'ON i.org_code = r.org_code AND i.identifier_value = r."{template.record}" '
                 f"LEFT JOIN {visible.scan('silver/person')} AS p ON p.empi_id = i.empi_id"
             )

@@ -83,9 +83,13 @@ def days(month: str, span: Span) -> tuple[date | None, date]:
 
 
 def count(
-    con: duckdb.DuckDBPyConnection, code: str, month: str, caller: access.Caller, orgs: list[str], span: Span | None = None
+    con: duckdb.DuckDBPyConnection, code: str, month: str, caller: access.Caller, orgs: list[str],
+    span: Span | None = None, *, whose: str = "",
 ) -> int:  # fmt: skip
     """The exact count of an indicator; 0 where its source was never delivered.
+
+    Args:
+        whose: a table that takes the index numbers (empi_id) of the residents whose records are counted.
 
     Raises:
         MedlakeError: E632 no such indicator; E634 no month; E681-E684 of the policy.
@@ -102,6 +106,12 @@ def count(
     where = work.where(first, last, orgs)
     keys = ", ".join(f'r."{k}"' for k in indicator.count)
     sql = f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM {visible.scan(f'silver/{indicator.table}')} AS r WHERE {where})"
+    if whose and work.has_persons():
+        con.execute(
+            f"INSERT INTO {whose} SELECT DISTINCT i.empi_id FROM {visible.scan(f'silver/{indicator.table}')} AS r "
+            f'JOIN ({work.crosswalk()}) AS i ON i.org_code = r.org_code AND i.identifier_value = r."{indicator.record}" '
+            f"WHERE {where}"
+        )
     found = con.execute(sql).fetchone()
     return int(found[0]) if found else 0
 

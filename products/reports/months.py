@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from lake import access, audit, duck, ops
 from lake.crypto import sm3_file
 from lake.errors import MedlakeError
 from lake.product_tables import report_month as table
+from products.exports import gather
 from products.exports.jobs import below
 from products.reports import formula, indicators, workbook
 from products.reports.layouts import Binding, Layout, folder
@@ -24,20 +27,28 @@ def _orgs(caller: access.Caller, org: str) -> list[str]:
     return found or []
 
 
-def figures(layout: Layout, month: str, caller: access.Caller, org: str) -> dict[str, int]:
-    """Cell -> its exact count as of now (raises as ``indicators.count`` and E616)."""
+@contextmanager
+def counted(
+    layout: Layout, month: str, caller: access.Caller, org: str
+) -> Iterator[tuple[dict[str, int], audit.Parts]]:
+    """Cell -> its exact count as of now, and whose records those are, for the audit log.
+
+    Raises as ``indicators.count`` and E616.
+    """
     known: dict[tuple[str, str, str], int] = {}
     found: dict[str, int] = {}
     con = duck.connect()
     try:
+        con.execute("CREATE TEMP TABLE whose (empi_id VARCHAR)")
         for bound in layout.bindings.cells:  # a report has tens of cells, each of another count
             key = (bound.indicator, bound.span or indicators.get(bound.indicator).span, bound.org or org)
             if key not in known:
-                known[key] = indicators.count(con, key[0], month, caller, _orgs(caller, key[2]), key[1])  # type: ignore[arg-type]
+                orgs = _orgs(caller, key[2])
+                known[key] = indicators.count(con, key[0], month, caller, orgs, key[1], whose="whose")  # type: ignore[arg-type]
             found[bound.cell] = known[key]
+        yield found, lambda: gather.residents(con)
     finally:
         con.close()
-    return found
 
 
 def _value(book: Workbook, figure: dict[str, int]) -> formula.Value:
@@ -112,7 +123,14 @@ def fill(
     held = _row(layout.layout, month, org)
     if held is not None and held.state == "submitted":
         raise MedlakeError("E633", place=layout.layout, month=month)
-    figure = figures(layout, month, caller, org)
+    with counted(layout, month, caller, org) as (figure, persons):
+        return _filled(layout, month, caller, org, figure, persons, out)
+
+
+def _filled(
+    layout: Layout, month: str, caller: access.Caller, org: str, figure: dict[str, int], persons: audit.Parts,
+    out: Path | None,
+) -> dict[str, Any]:  # fmt: skip
     book = workbook.load(layout.content, layout.layout)
     for cell, number in figure.items():
         workbook.target(book, cell).value = number
@@ -133,7 +151,7 @@ def fill(
         if not gone and con.execute(select(table.c.state).where(key)).one_or_none() is not None:
             raise MedlakeError("E633", place=layout.layout, month=month)
         con.execute(insert(table).values(row))
-        _audited("report_fill", layout, month, caller, org, len(figure), con, sm3=digest)
+        _audited("report_fill", layout, month, caller, org, len(figure), con, sm3=digest, persons=persons)
     return {"layout": layout.layout, "month": month, "org_code": org, "file": str(path), "cells": len(figure),
             "figures": figure, "checks": checks, "checks_failed": sum(not c["holds"] for c in checks),
             "sm3": digest}  # fmt: skip
@@ -181,7 +199,9 @@ def differences(layout: Layout, month: str, caller: access.Caller, org: str) -> 
     held = _row(layout.layout, month, org)
     if held is None:
         raise MedlakeError("E635", place=layout.layout, layout=layout.layout, month=month)
-    old, new = json.loads(held.figures), figures(layout, month, caller, org)
+    with counted(layout, month, caller, org) as (new, persons), ops.engine().begin() as con:
+        _audited("report_differences", layout, month, caller, org, len(new), con, persons=persons)
+    old = json.loads(held.figures)
     bound = {b.cell: b for b in layout.bindings.cells}
     return [
         {"cell": cell, "indicator": bound[cell].indicator, "label_zh": indicators.get(bound[cell].indicator).label_zh,

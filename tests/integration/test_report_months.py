@@ -11,6 +11,7 @@ from typing import Any
 import openpyxl
 import pytest
 
+from lake import audit_search
 from lake.access import Caller
 from lake.errors import MedlakeError
 from products.reports import layouts, months
@@ -86,14 +87,26 @@ def test_the_figures_are_exact_and_the_layout_stays(layout: layouts.Layout, tmp_
 
 
 def test_cards_that_ended_are_not_held_at_the_end_of_the_month(layout: layouts.Layout) -> None:
-    assert months.figures(layout, "2026-03", OFFICER, "H001")["表1 慢病!C4"] == 26
+    with months.counted(layout, "2026-03", OFFICER, "H001") as (figure, _):
+        assert figure["表1 慢病!C4"] == 26
 
 
 def test_an_institution_counts_its_own(layout: layouts.Layout) -> None:
     doctor = Caller("officer2", "officer", "C201", "statutory_report")
-    assert months.figures(layout, "2026-02", doctor, "C201")["表1 慢病!C6"] == 20
+    with months.counted(layout, "2026-02", doctor, "C201") as (figure, _):
+        assert figure["表1 慢病!C6"] == 20
     with pytest.raises(MedlakeError, match="E616"):
         months.fill(layout, "2026-02", doctor, "C217")
+
+
+def test_the_audit_knows_whose_records_a_report_counted(layout: layouts.Layout) -> None:
+    officer = Caller("zhao", "officer", "C217", "statutory_report")
+    months.fill(layout, "2026-02", officer, "C217")
+    found = audit_search.affected(actor="zhao")
+    assert {p["empi_id"] for p in found["persons"]} == {k for k in KEYS if ORG[k] == "C217"}
+    assert (found["entries"], found["untold"]) == (1, 0)
+    months.differences(layout, "2026-02", officer, "C217")
+    assert {p["entries"] for p in audit_search.affected(actor="zhao")["persons"]} == {2}
 
 
 def test_a_cell_opens_to_the_persons_counted(layout: layouts.Layout) -> None:
