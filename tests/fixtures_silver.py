@@ -105,12 +105,32 @@ def link(key: str, source_system: str, org_code: str, value: str, **known: Any) 
     } | known
 
 
-def write(day: date, content: Mapping[str, Rows]) -> runs.Run:
+def many(asset_id: str, day: date, count: int, **numbered: str) -> pa.Table:
+    """``count`` rows of a table; ``numbered`` are columns as SQL over the row's number ``i``, the rest is usual."""
+    from lake import duck
+
+    one = arrow(asset_id, [{}], day)
+    con = duck.connect()
+    con.register("one", one)
+    replaced = ", ".join(
+        f'({sql})::{_duck(one.schema.field(name).type)} AS "{name}"' for name, sql in numbered.items()
+    )
+    made = con.execute(f"SELECT one.* REPLACE ({replaced}) FROM one, range({count}) AS n(i)").to_arrow_table()
+    con.close()
+    return made.cast(one.schema)
+
+
+def _duck(kind: pa.DataType) -> str:
+    return next(name for name, known in _ARROW.items() if known == kind)
+
+
+def write(day: date, content: Mapping[str, Rows | pa.Table]) -> runs.Run:
     """Overwrite tables (``htn_card`` or ``quality.finding``), publish their versions and open the day's run."""
     written: dict[str, int] = {}
     for name, rows in content.items():
         asset = name if "." in name else f"silver.{name}"
-        written[asset.replace(".", "/")] = tables.overwrite(asset.replace(".", "/"), arrow(asset, rows, day))
+        made = rows if isinstance(rows, pa.Table) else arrow(asset, rows, day)
+        written[asset.replace(".", "/")] = tables.overwrite(asset.replace(".", "/"), made)
     with ops.engine().begin() as connection:
         for table, at in written.items():
             ledger.set_visible(connection, table, at, None)
