@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,6 +15,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from ingestion.receive.http import Uploads
+from lake import contracts
 from lake.errors import MedlakeError
 from lake.log import logger
 from portal import accounts, pages, throttle
@@ -46,6 +48,7 @@ from portal.routers import (
     tickets,
     work,
 )
+from worklist import machine
 
 _log = logger("portal")
 
@@ -69,6 +72,13 @@ async def _medlake_problem(request: Request, error: Exception) -> Response:
     return pages.problem(request, 503 if code in _NOT_YET else _STATUS.get(code, 500))
 
 
+def _read_ahead() -> None:
+    """Read what nearly every page needs before anybody asks; what is wrong with it, its page says."""
+    with contextlib.suppress(MedlakeError):
+        contracts.contracts()
+        machine.kinds()
+
+
 @asynccontextmanager
 async def _receiving(app: FastAPI) -> AsyncIterator[None]:
     """Take up what the last process received and did not hand over; hand over at the end."""
@@ -76,7 +86,11 @@ async def _receiving(app: FastAPI) -> AsyncIterator[None]:
         await app.state.uploads.start()
     except MedlakeError as error:  # another process holds a door: pages go on, uploads will say so
         _log.error("uploads_not_started", code=error.code)
-    warming = asyncio.gather(run_in_threadpool(fhir.warm, app), run_in_threadpool(quality_check.warm, app))
+    warming = asyncio.gather(
+        run_in_threadpool(_read_ahead),
+        run_in_threadpool(fhir.warm, app),
+        run_in_threadpool(quality_check.warm, app),
+    )
     try:
         yield
     finally:

@@ -38,11 +38,12 @@ def state(rule: Rule) -> str:
 
 
 def _retired() -> list[dict[str, Any]]:
+    held = {rule_id: entry for rule_id, entry in overlay.held().items() if entry["state"] == "retired"}
+    if not held:  # the files are long to read
+        return []
     shipped = {r["id"]: (node, r) for node in read().values() for r in node["rules"]}
     made = []
-    for rule_id, entry in sorted(overlay.held().items()):
-        if entry["state"] != "retired":
-            continue
+    for rule_id, entry in sorted(held.items()):
         node, rule = shipped.get(rule_id, ({}, {}))
         made.append({
             "id": rule_id, "title_zh": rule.get("title_zh", ""), "domain": node.get("domain", rule_id.partition("-")[0]),
