@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -46,17 +44,6 @@ def literal(value: str | date | Sequence[str]) -> str:
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
     return f"[{', '.join(map(literal, value))}]::VARCHAR[]"
-
-
-def give_back_freed() -> None:
-    """Let this process give freed blocks back at once, and now what it holds free.
-
-    DuckDB works in blocks of 256 KB. Once such a block is freed, the C library (glibc) keeps all of that size for itself:
-    up to 60 MB more than is in use. Elsewhere nothing is done.
-    """
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
-        library.mallopt(-3, 128 * 1024)  # M_MMAP_THRESHOLD, which then no longer grows by itself
-        library.malloc_trim(0)
 
 
 def create_views(connection: duckdb.DuckDBPyConnection, versions: Mapping[str, int]) -> None:

@@ -156,7 +156,6 @@ def run(
     work = folder() / ".work" / job_id
     work.mkdir(parents=True, mode=0o700)
     _set(job_id, state="counting")
-    duck.give_back_freed()
     con = duck.connect(memory=gather.MEMORY[0], threads=1)  # rows lie on disk
     try:
         planned, unknown, persons = gather.gather(
