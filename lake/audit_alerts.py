@@ -25,6 +25,9 @@ LABELS = {
     "break_glass": "紧急调阅",
 }
 
+#: Counting residents for a statutory report is looking at none of them.
+COUNTS = frozenset({"report_fill", "report_differences"})
+
 
 @lru_cache(maxsize=1)
 def parameters() -> dict[str, Any]:
@@ -55,6 +58,8 @@ def alerts(since: datetime, until: datetime) -> list[dict[str, Any]]:
     }
 
     def count(kind: str, actor: str, day: str, by: int, seq: int) -> None:
+        if not by:
+            return
         rows[kind, actor, day] += by
         last[kind, actor, day] = max(seq, last.get((kind, actor, day), 0))
 
@@ -65,6 +70,7 @@ def alerts(since: datetime, until: datetime) -> list[dict[str, Any]]:
         day, actor, seq = local.date().isoformat(), str(entry.get("actor", "")), int(entry["seq"])
         amount = int(entry.get("rows") or 0)
         is_person, action = bool(entry.get("actor_role")), str(entry.get("action", ""))
+        looked_at = 0 if action in COUNTS else int(entry.get("persons_count") or 0)
         if action.startswith("login"):
             if entry.get("result") == "refused":
                 who = actor if actor != "unknown" else str(entry.get("source_ip", ""))
@@ -72,13 +78,13 @@ def alerts(since: datetime, until: datetime) -> list[dict[str, Any]]:
             continue
         if is_person:
             count("volume", actor, day, amount, seq)
-            count("volume_persons", actor, day, int(entry.get("persons_count") or 0), seq)
+            count("volume_persons", actor, day, looked_at, seq)
             start, end = rule["night"]
             if amount and (local.hour >= start or local.hour < end):
                 count("night", actor, day, 1, seq)
         if action == "break_glass.open":
             count("break_glass", actor, day, 1, seq)
-        if entry.get("persons_count") and staff:
+        if looked_at and staff:
             if entry["persons"] is None:
                 watched[seq] = (actor, day)
             else:

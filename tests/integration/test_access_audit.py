@@ -241,6 +241,16 @@ def test_looking_at_many_residents_raises_an_alert_also_from_the_archive(lake_ho
     limit = audit_alerts.parameters()["volume_persons"]
     seq = note("wang", *[f"e{n}" for n in range(limit - 1)], "e-wang", rows=5)
     note("li", *[f"e{n}" for n in range(limit - 1)], rows=5)
+    counted = {
+        "actor": "wang",
+        "actor_role": "officer",
+        "purpose": "statutory_report",
+        "tables": [],
+        "fields": [],
+    }
+    audit.record(
+        "report_fill", **counted, rows=5, result="ok", persons=["e-wang", *[f"f{n}" for n in range(limit)]]
+    )
     now = datetime.now(UTC)
     asked = (now - timedelta(hours=1), now + timedelta(hours=1))
     found = {(a["kind"], a["actor"], a["seq"]) for a in audit_alerts.alerts(*asked) if a["kind"] != "night"}
